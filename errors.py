@@ -1,0 +1,286 @@
+"""Every error that Millrace raises, each with the HTTP status that a caller sees.
+
+::
+
+    MillraceError                      500
+    ├── GraphError (ValueError)        the graph is wrong; found before anything runs
+    │   ├── DuplicateStep, UnknownStep, UndeclaredCycle, NameNotFound, BadStepArguments, SpecError
+    ├── MissingDependency (ImportError), MissingProgram
+    ├── SecretNotFound, UntrustedPickle
+    ├── StepError                      500  a step broke; the original exception is its ``__cause__``
+    ├── RequestFailed (RuntimeError)   raised to the caller of ``server.test``, with the true status
+    └── RequestError                        the event could not be served as asked
+        ├── BadRequest                 400
+        ├── Unauthorized 401, Forbidden 403
+        ├── RouteNotFound              404  (ModelNotFound, OperationNotFound)
+        ├── MethodNotAllowed           405
+        ├── Conflict                   409
+        ├── BodyTooLarge               413
+        ├── InvalidInput               422
+        ├── TooManyRequests            429  (QueueFull)
+        ├── UpstreamError              502
+        ├── Unavailable                503  (ModelNotReady, Draining)
+        └── StepTimeout                504  (MergeIncomplete)
+
+A step chooses the status of its answer by raising one of them:
+
+>>> from millrace import errors
+>>> errors.RouteNotFound("no such user").status
+404
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadRequest", "BadStepArguments", "BodyTooLarge", "Conflict", "Draining", "DuplicateStep", "Forbidden",
+    "GraphError", "InvalidInput", "MergeIncomplete", "MethodNotAllowed", "MillraceError", "MissingDependency",
+    "MissingProgram", "ModelNotFound", "ModelNotReady", "NameNotFound", "OperationNotFound", "QueueFull",
+    "RequestError", "RequestFailed", "RouteNotFound", "SecretNotFound", "SpecError", "StepError", "StepTimeout",
+    "TooManyRequests", "Unauthorized", "Unavailable", "UndeclaredCycle", "UnknownStep", "UntrustedPickle",
+    "UpstreamError", "status_of",
+]  # fmt: skip
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x' or 'y'?"`` for the known names close to `name`, or an empty text."""
+    names = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(n) for n in names)}?" if names else ""
+
+
+class MillraceError(Exception):
+    """The root of all errors of this package."""
+
+    status = 500
+    retry_after_seconds: float | None = None
+
+
+class GraphError(MillraceError, ValueError):
+    """The graph can not run as it is written."""
+
+
+class DuplicateStep(GraphError):
+    """Two steps of one flow have the same name."""
+
+    def __init__(self, name: str, *, graph: str) -> None:
+        super().__init__(
+            f"{graph}: there is already a step named '{name}'; give this one another name=, "
+            f"or remove the first with `del graph['{name}']`"
+        )
+
+
+class UnknownStep(GraphError):
+    """A step is named that the flow does not have."""
+
+    def __init__(self, name: str, *, graph: str, role: str, known: Iterable[str]) -> None:
+        super().__init__(f"{graph}: {role} names '{name}', which is no step of this flow{near(name, known)}")
+
+
+class UndeclaredCycle(GraphError):
+    """Steps follow each other in a circle that nobody declared."""
+
+    def __init__(self, names: list[str], *, graph: str) -> None:
+        super().__init__(
+            f"{graph}: the steps {' -> '.join(names)} form a cycle; if that is meant, "
+            f"declare the edge that goes back with step.cycle_to('{names[0]}')"
+        )
+
+
+class NameNotFound(GraphError):
+    """A class or function named in the graph was found nowhere."""
+
+    def __init__(self, name: str, *, step: str, searched: str, known: Iterable[str]) -> None:
+        super().__init__(f"step '{step}': nothing is named '{name}' in {searched}{near(name, known)}")
+
+
+class BadStepArguments(GraphError):
+    """A step's class or function does not take the arguments that the graph gives it."""
+
+
+class SpecError(GraphError):
+    """A function or graph file does not have the expected form."""
+
+
+class MissingDependency(MillraceError, ImportError):
+    """An optional package is needed that is not installed."""
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs the package {package}: pip install "millrace[{extra}]"')
+
+
+class MissingProgram(MillraceError):
+    """A program is needed that is not on the PATH."""
+
+    def __init__(self, program: str, *, purpose: str, way_out: str) -> None:
+        super().__init__(f"{purpose} needs the program '{program}', which is not on the PATH: {way_out}")
+
+
+class SecretNotFound(MillraceError):
+    """A secret that was declared has no value where it should."""
+
+
+class UntrustedPickle(SpecError):
+    """A spec holds a pickled object and was not loaded as trusted."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(
+            f"step '{step}' holds a pickled object, and unpickling runs code: load the spec with trusted=True "
+            "if you know who wrote it, or write the step's class by name"
+        )
+
+
+class StepError(MillraceError):
+    """A step raised something that is not a Millrace error; that exception is the ``__cause__``."""
+
+    def __init__(self, message: str, *, step: str, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.event_id = event_id
+
+
+class RequestFailed(MillraceError, RuntimeError):
+    """``server.test`` got an answer with an error status.
+
+    :param status: the HTTP status that a client would have seen
+    :param body: the body of the answer
+    """
+
+    def __init__(self, status: int, body: object) -> None:
+        super().__init__(f"failed ({status}): {body}")
+        self.status = status
+        self.body = body
+
+
+class RequestError(MillraceError):
+    """The event can not be served as asked; the text goes to the client."""
+
+
+class BadRequest(RequestError):
+    """The request can not be read."""
+
+    status = 400
+
+
+class Unauthorized(RequestError):
+    """Who asks is not known."""
+
+    status = 401
+
+
+class Forbidden(RequestError):
+    """Who asks may not."""
+
+    status = 403
+
+
+class RouteNotFound(RequestError):
+    """No route, model or operation has this path."""
+
+    status = 404
+
+
+class ModelNotFound(RouteNotFound):
+    """No model, or no version of it, has this name."""
+
+    def __init__(self, model: str, *, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(f"model '{model}' does not exist, available models: {' | '.join(names)}{near(model, names)}")
+
+
+class OperationNotFound(RouteNotFound):
+    """The model has no such operation."""
+
+    def __init__(self, operation: str, *, model: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(
+            f"model '{model}' has no operation '{operation}', available: {', '.join(names)}{near(operation, names)}"
+        )
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, for another HTTP method."""
+
+    status = 405
+
+
+class Conflict(RequestError):
+    """The request contradicts the present state."""
+
+    status = 409
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the limit."""
+
+    status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is over the limit of {limit_bytes:,} bytes (--max-body-bytes)")
+
+
+class InvalidInput(RequestError):
+    """The request was read, and its inputs are not what the step takes."""
+
+    status = 422
+
+
+class TooManyRequests(RequestError):
+    """As many events are being served as the function takes at a time."""
+
+    status = 429
+    retry_after_seconds = 1.0
+
+    def __init__(self, message: str = "too many requests at a time, try again") -> None:
+        super().__init__(message)
+
+
+class QueueFull(TooManyRequests):
+    """A bounded queue holds all it may."""
+
+
+class UpstreamError(RequestError):
+    """A server that this step calls failed."""
+
+    status = 502
+
+
+class Unavailable(RequestError):
+    """Not now; the same request may be served later."""
+
+    status = 503
+    retry_after_seconds = 1.0
+
+
+class ModelNotReady(Unavailable):
+    """The model is not loaded (yet)."""
+
+    def __init__(self, model: str, *, reason: str = "it is still loading") -> None:
+        super().__init__(f"model '{model}' is not ready: {reason}")
+
+
+class Draining(Unavailable):
+    """The server is stopping and takes no new events."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
+
+
+class StepTimeout(RequestError):
+    """A step, or the whole request, took longer than it may."""
+
+    status = 504
+
+
+class MergeIncomplete(StepTimeout):
+    """A join did not get all its inputs in time."""
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of an error: its own for those of this module, else 500.
+
+    >>> status_of(InvalidInput("empty")), status_of(KeyError("x"))
+    (422, 500)
+    """
+    return error.status if isinstance(error, MillraceError) else 500
