@@ -8,6 +8,7 @@
     ├── MissingDependency (ImportError), MissingProgram
     ├── SecretNotFound, UntrustedPickle
     ├── StepError                      500  a step broke; the original exception is its ``__cause__``
+    ├── TooManyIterations              500  an event went around a cycle too often
     ├── RequestFailed (RuntimeError)   raised to the caller of ``server.test``, with the true status
     └── RequestError                        the event could not be served as asked
         ├── BadRequest                 400
@@ -39,7 +40,7 @@ __all__ = [
     "GraphError", "InvalidInput", "MergeIncomplete", "MethodNotAllowed", "MillraceError", "MissingDependency",
     "MissingProgram", "ModelNotFound", "ModelNotReady", "NameNotFound", "OperationNotFound", "QueueFull",
     "RequestError", "RequestFailed", "RouteNotFound", "SecretNotFound", "SpecError", "StepError", "StepTimeout",
-    "TooManyRequests", "Unauthorized", "Unavailable", "UndeclaredCycle", "UnknownStep", "UntrustedPickle",
+    "TooManyIterations", "TooManyRequests", "Unauthorized", "Unavailable", "UndeclaredCycle", "UnknownStep", "UntrustedPickle",
     "UpstreamError", "status_of",
 ]  # fmt: skip
 
@@ -138,6 +139,16 @@ class StepError(MillraceError):
         super().__init__(message)
         self.step = step
         self.event_id = event_id
+
+
+class TooManyIterations(MillraceError, RuntimeError):
+    """An event came to a step of a cycle more often than it may."""
+
+    def __init__(self, step: str, *, event_id: str, limit: int) -> None:
+        super().__init__(
+            f"step '{step}': event {event_id} came here more than {limit} times; "
+            "raise max_iterations= if the cycle is meant to run longer"
+        )
 
 
 class RequestFailed(MillraceError, RuntimeError):

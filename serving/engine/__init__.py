@@ -1,0 +1,1 @@
+"""Compiling graphs and running events through them."""

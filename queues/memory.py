@@ -1,0 +1,65 @@
+"""A stream in the memory of this process, for tests and the mock server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from .message import Message
+
+KEPT_MESSAGES = 100_000
+
+
+class MemoryQueue:
+    """A bounded log of messages in order, for one reader and any number of writers on one event loop.
+
+    :param max_messages: how many are kept; a writer waits while so many are unread, and the oldest read ones go
+
+    >>> queue = MemoryQueue("orders")
+    >>> asyncio.run(queue.append(Message(b"1"))).offset
+    0
+    """
+
+    def __init__(self, name: str, *, max_messages: int = KEPT_MESSAGES) -> None:
+        self.name = name
+        self.messages: deque[Message] = deque(maxlen=max_messages)
+        self._next_offset = 0
+        self._read = 0
+        self._readers = 0
+        self._arrived = asyncio.Event()
+        self._space = asyncio.Event()
+
+    async def append(self, message: Message) -> Message:
+        """Add a message at the end and return it with its offset; waits while the reader is too far behind."""
+        while self._readers and self.lag >= (self.messages.maxlen or 0):
+            self._space.clear()
+            await self._space.wait()
+        kept = replace(message, offset=self._next_offset)
+        self.messages.append(kept)
+        self._next_offset += 1
+        self._arrived.set()
+        return kept
+
+    @property
+    def lag(self) -> int:
+        """How many messages the reader has not taken yet; 0 where nobody reads."""
+        return self._next_offset - self._read if self._readers else 0
+
+    async def read(self) -> AsyncIterator[Message]:
+        """The messages from the first one on, for ever; waits for new ones."""
+        self._readers += 1
+        while True:
+            while self._read < self._next_offset:
+                self._read = max(self._read, self._next_offset - len(self.messages))
+                message = self.messages[self._read - (self._next_offset - len(self.messages))]
+                self._read += 1
+                self._space.set()
+                yield message
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def close(self) -> None:
+        """Forget all messages."""
+        self.messages.clear()

@@ -1,0 +1,96 @@
+"""The time, for whatever waits: batches, joins, retries. Tests put in a clock of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+
+
+class Clock(Protocol):
+    """What the engine asks for the time. Its methods are called on the engine's loop."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back once so many seconds have passed."""
+
+
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Seconds since the machine started."""
+        return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """A timer of the running loop."""
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+
+
+class _FakeTimer:
+    def __init__(self, callback: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self.callback: Callable[[], None] | None = callback
+        self.loop = loop
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeClock:
+    """A clock that stands still until :meth:`advance` is called; for tests of batches, joins and retries.
+
+    >>> clock = FakeClock()
+    >>> clock.advance(30)
+    >>> clock.now()
+    30.0
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, int, _FakeTimer]] = []
+        self._order = itertools.count()
+
+    def now(self) -> float:
+        """Seconds that were advanced."""
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back once the clock was advanced so far."""
+        timer = _FakeTimer(callback, asyncio.get_running_loop())
+        heapq.heappush(self._timers, (self._now + seconds, next(self._order), timer))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: what is due is called on the loop that asked for it. May be called from any thread."""
+        self._now += seconds
+        while self._timers and self._timers[0][0] <= self._now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                timer.loop.call_soon_threadsafe(timer.callback)
+
+    @property
+    def pending(self) -> int:
+        """How many timers wait."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Wait by a clock."""
+    waker = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: waker.done() or waker.set_result(None))
+    try:
+        await waker
+    finally:
+        timer.cancel()

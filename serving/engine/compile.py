@@ -1,0 +1,247 @@
+"""From the graph as data to a plan: every step becomes a unit, plain neighbours become one segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...errors import GraphError
+from ..graph.checks import start_steps, successors
+from ..graph.flow import FlowStep
+from ..graph.options import StepOptions
+from ..graph.router import RouterStep
+from ..graph.step import QueueStep, Step, TaskStep
+from .call import Call, Workshop, build_call
+from .execution import DEFAULT_IN_FLIGHT, Resources
+from .fuse import finish, outlets_from
+from .hold import HoldUnit, Inlet
+from .link import EngineLink
+from .operation import operation
+from .plan import Plan
+from .queue_unit import QueueUnit, Stream
+from .route import Route
+from .spread import FlatUnit, StreamUnit
+from .threads import ThreadPool
+from .unit import EVENT, AsyncUnit, Outlets, Segment, StepInfo, Unit
+
+DEFAULT_MAX_ITERATIONS = 100
+
+
+@dataclass(slots=True)
+class Node:
+    """A step's place among the units: where events come in and go out; one unit, but for nested flows."""
+
+    step: Step
+    entry: Unit
+    exit: Unit
+    select: Callable[[Any], Any] | None = None
+
+
+@dataclass
+class Compiler:
+    """Compiles one graph for one function.
+
+    :param open_stream: gives the stream of a queue step
+    """
+
+    shop: Workshop
+    title: str
+    open_stream: Callable[[QueueStep], Stream]
+    current_function: str = "*"
+    link: EngineLink = field(default_factory=EngineLink)
+    resources: Resources = field(default_factory=Resources)
+    objects: dict[str, Any] = field(default_factory=dict)
+    entries: dict[str, tuple[QueueStep, Unit]] = field(default_factory=dict)
+    catchers: list[Unit] = field(default_factory=list)
+
+    def compile(self, root: FlowStep | RouterStep) -> Plan:
+        """The plan of a whole graph."""
+        if isinstance(root, RouterStep):
+            flow = FlowStep(name=root.name, engine="sync", steps={})
+            step = RouterStep(**{**vars(root), "name": root.name or "router", "after": [], "responder": True})
+            step.parent = flow
+            flow.steps[step.name] = step
+            root = flow
+        plan = self.part(root, "", default_responder=root.engine == "sync")
+        plan.max_in_flight = root.max_in_flight
+        return plan
+
+    def part(self, flow: FlowStep, prefix: str, *, default_responder: bool) -> Plan:
+        """The plan of a flow that has events of its own: the root, or a route."""
+        info = StepInfo(flow.name or "flow", prefix.rstrip("/") or flow.name or "flow", self.title)
+        root, leaves = Segment(info), Segment(info)
+        self.flow(flow, prefix, None, root, leaves)
+        entries = [unit for _, unit in self.entries.values()]
+        answers = finish(root, leaves, entries, self.catchers, default_responder=default_responder)
+        plan = Plan(
+            self.title, _without_empty(root), answers, flow.engine or "async", self.entries, self.objects,
+            self.resources, self.catchers,
+        )  # fmt: skip
+        asynchronous = any(unit.is_async for unit in plan.units)
+        plan.inline = not asynchronous and (default_responder or _answers_last(plan))
+        if isinstance(plan.root, Segment) and plan.root.responds and not plan.root.outlets and not plan.entries:
+            plan.chain = plan.root
+        return plan
+
+    # -- flows ---------------------------------------------------------------------------------------------------
+
+    def flow(
+        self, flow: FlowStep, prefix: str, enclosing: StepInfo | None, entry: Segment, leaves: Segment
+    ) -> None:
+        """Make the units of a flow and join them, between `entry` and `leaves`."""
+        if enclosing is not None and (flow.input_path or flow.result_path or flow.options != StepOptions()):
+            raise GraphError(f"flow '{flow.path}' takes no paths or options; give them to the steps in it")
+        local = {name: step for name, step in flow.steps.items() if self._is_local(step)}
+        infos = {name: StepInfo(name, f"{prefix}{name}", self.title, enclosing) for name in local}
+        nodes = {name: self.node(step, f"{prefix}{name}", infos[name]) for name, step in local.items()}
+        self._set_catchers(flow, nodes, infos)
+        edges = successors(flow)
+        for name, step in local.items():
+            for source in step.cycle_from:
+                edges[source].append(name)
+        for name, node in nodes.items():
+            self._join(flow, node, [nodes[after] for after in edges[name] if after in nodes], leaves)
+        self._join_queues(flow, nodes, edges)
+        for node in nodes.values():
+            if isinstance(node.exit, HoldUnit):
+                node.exit.step.expects([one for one in node.step.after if one not in flow.catchers])
+        entry.outlets = tuple(_inlet(nodes[name], "") for name in start_steps(flow) if name in nodes)
+        if not entry.outlets and not self.entries:
+            raise GraphError(f"{self.title}: no step runs in function '{self.current_function or 'parent'}'")
+
+    def _is_local(self, step: Step) -> bool:
+        here = self.current_function
+        return here == "*" or isinstance(step, QueueStep) or (step.function or "") in (here, "*")
+
+    def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
+        for name, node in nodes.items():
+            catcher = node.step.on_error or (flow.on_error if name != flow.on_error else None)
+            if catcher in nodes:
+                infos[name].own_catcher = _inlet(nodes[catcher], name)
+            if name in flow.catchers:
+                self.catchers.append(node.entry)
+
+    def _join(self, flow: FlowStep, node: Node, after: list[Node], leaves: Segment) -> None:
+        unit = node.exit
+        if isinstance(node.step, QueueStep):
+            return
+        units = {one.step.name: _inlet(one, node.step.name) for one in after}
+        unit.outlets = tuple(units.values()) or (leaves,)
+        unit.responds = unit.responds or node.step.responder
+        unit.share = bool(node.step.options.share)
+        if node.select is not None and units:
+            unit.select = Outlets(node.select, units, node.step.name)
+        cyclic = any(node.step.name in other.step.cycle_from for other in after)
+        rejoins = node.step.name in flow.catchers and after
+        if cyclic or rejoins:
+            node.entry.max_rounds = node.step.max_iterations or flow.max_iterations or DEFAULT_MAX_ITERATIONS
+
+    def _join_queues(self, flow: FlowStep, nodes: dict[str, Node], edges: dict[str, list[str]]) -> None:
+        for name, node in nodes.items():
+            after = [nodes[one] for one in edges[name] if one in nodes]
+            readers = [one for one in after if self.current_function == "*" or not isinstance(one.step, QueueStep)]
+            if isinstance(node.step, QueueStep) and readers:
+                unit = Segment(node.exit.info)
+                unit.outlets = tuple(_inlet(one, name) for one in readers)
+                self.entries[name] = (node.step, unit)
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def node(self, step: Step, path: str, info: StepInfo) -> Node:
+        """The units of one step."""
+        if isinstance(step, FlowStep):
+            entry, leaves = Segment(info), Segment(info)
+            self.flow(step, f"{path}/", info, entry, leaves)
+            return Node(step, entry, leaves)
+        if isinstance(step, QueueStep):
+            full_event = bool(step.full_event)
+            queue = QueueUnit(info, self.open_stream(step), full_event=full_event)
+            return Node(step, queue, queue)
+        if not isinstance(step, TaskStep):
+            raise GraphError(f"step '{path}' is of an unknown kind: {type(step).__name__}")
+        call = self.call(step, path)
+        unit = self.unit(call, step, path, info)
+        return Node(step, unit, unit, call.select)
+
+    def call(self, step: TaskStep, path: str) -> Call:
+        """Build what a task or router runs."""
+        extra = {}
+        if isinstance(step, RouterStep):
+            extra["routes"] = {key: self.route(route, f"{path}/{key}") for key, route in step.routes.items()}
+        call = build_call(_with_default_class(step), path, self.shop, **extra)
+        if call.target is not None:
+            self.objects[path] = call.target
+        return call
+
+    def unit(self, call: Call, step: TaskStep, path: str, info: StepInfo) -> Unit:
+        """The unit for a call."""
+        if call.kind == "hold":
+            return HoldUnit(call.target, info)
+        if call.kind == "stream":
+            return StreamUnit(call.fn, info, takes_event=call.takes_event, pool=self._stream_pool(call, path))
+        if call.kind == "flat_map":
+            plain = call.options.execution is None and call.options.timeout_seconds is None and not call.options.retries
+            kind, fn, awaits = (
+                (0, call.fn, call.is_async) if plain
+                else operation(call, step, path, self.shop.context.clock, self.resources)
+            )  # fmt: skip
+            in_flight = call.options.max_in_flight or DEFAULT_IN_FLIGHT
+            return FlatUnit((kind, fn, info), awaits=awaits, in_flight=in_flight)
+        kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
+        unit = AsyncUnit((kind, fn, info)) if awaits else Segment(info, ((kind, fn, info),))
+        unit.share = bool(call.options.share)
+        return unit
+
+    def _stream_pool(self, call: Call, path: str) -> ThreadPool | None:
+        if call.options.execution == "process":
+            raise GraphError(f"step '{path}': a generator can not run with execution='process'; use 'thread'")
+        if call.options.execution is None or call.options.execution == "inline":
+            return None
+        pool = ThreadPool(path)
+        self.resources.threads.append(pool)
+        return pool
+
+    def route(self, step: Step, path: str) -> Route:
+        """One route of a router."""
+        info = StepInfo(path.rpartition("/")[2], path, self.title)
+        if isinstance(step, FlowStep):
+            compiler = replace(self, entries={}, catchers=[])
+            plan = compiler.part(step, f"{path}/", default_responder=True)
+            if compiler.entries:
+                raise GraphError(f"route '{path}': no step can follow a queue inside a route")
+            link = self.link
+            return Route(step.name, EVENT, lambda event: link.engine.run_part(plan, event), info,
+                         is_async=not plan.inline, target=None)  # fmt: skip
+        if not isinstance(step, TaskStep):
+            raise GraphError(f"route '{path}' must be a task, a router or a flow")
+        call = self.call(step, path)
+        if call.kind not in ("map", "filter"):
+            raise GraphError(f"route '{path}': a {call.kind} step can not be a route; put it into a flow")
+        kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
+        return Route(step.name, kind, fn, info, is_async=awaits, target=call.target)
+
+
+def _with_default_class(step: TaskStep) -> TaskStep:
+    if isinstance(step, RouterStep) and step.class_name is None and step.handler is None:
+        copy = RouterStep(**vars(step))
+        copy.class_name = "millrace.serving.ModelRouter"
+        return copy
+    return step
+
+
+def _inlet(node: Node, source: str) -> Unit:
+    return Inlet(node.entry, source) if isinstance(node.entry, HoldUnit) else node.entry
+
+
+def _without_empty(root: Segment) -> Unit:
+    after = root.outlets[0] if len(root.outlets) == 1 else None
+    return after if after is not None and not root.ops and not root.responds else root
+
+
+def _answers_last(plan: Plan) -> bool:
+    """Whether nothing is left to do for an event once it is answered."""
+    if not plan.answers or plan.entries:
+        return False
+    units, behind_catchers = outlets_from([plan.root]), outlets_from(plan.catchers)
+    return all(unit.responds != bool(unit.outlets) for unit in units if unit not in behind_catchers)

@@ -1,0 +1,147 @@
+"""From a call to an operation: where it runs, how long, how often, how many at a time. Decided once, when compiled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import GraphError, MillraceError, StepTimeout
+from ..graph.options import StepOptions
+from .call import Call
+from .clock import Clock, sleep
+from .gate import Gate
+from .processes import WorkerPool
+from .threads import ThreadPool
+
+DEFAULT_IN_FLIGHT = 64
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 30.0
+
+AsyncFn = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Resources:
+    """What a compiled graph has opened and must close."""
+
+    threads: list[ThreadPool] = field(default_factory=list)
+    workers: list[WorkerPool] = field(default_factory=list)
+    gates: dict[str, Gate] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """End threads and processes."""
+        for pool in [*self.threads, *self.workers]:
+            pool.close()
+
+
+def executed(call: Call, path: str, clock: Clock, resources: Resources) -> tuple[Callable[[Any], Any], bool]:
+    """The function to call with the body or event, and whether it is async."""
+    options = call.options
+    moved = options.execution in ("thread", "process") or (options.timeout_seconds is not None and not call.is_async)
+    if not (call.is_async or moved or options.retries or options.max_in_flight):
+        return call.fn, False
+    fn = _placed(call, path, moved, resources)
+    if options.timeout_seconds is not None:
+        fn = _timed(fn, options.timeout_seconds, path)
+    if options.retries:
+        fn = _retried(fn, options, clock)
+    gate = Gate(options.max_in_flight or DEFAULT_IN_FLIGHT)
+    resources.gates[path] = gate
+    return _gated(fn, gate), True
+
+
+def _placed(call: Call, path: str, moved: bool, resources: Resources) -> AsyncFn:
+    if call.options.execution == "process":
+        return _in_process(call, path, resources)
+    if not moved:
+        return call.fn if call.is_async else _awaitable(call.fn)
+    if call.is_async:
+        raise GraphError(f"step '{path}' is async: it runs on the loop, execution='thread' is for plain functions")
+    pool = ThreadPool(path)
+    resources.threads.append(pool)
+
+    async def in_thread(value: Any) -> Any:
+        return await pool.run(call.fn, value)
+
+    return in_thread
+
+
+def _in_process(call: Call, path: str, resources: Resources) -> AsyncFn:
+    if call.is_async or call.remake is None:
+        raise GraphError(f"step '{path}': execution='process' is for plain functions and classes")
+    limit = min(call.options.max_in_flight or DEFAULT_IN_FLIGHT, os.cpu_count() or 1)
+    workers = WorkerPool(path, call.remake, limit)
+    workers.start()
+    pool = ThreadPool(path)
+    gate = Gate(limit)
+    resources.workers.append(workers)
+    resources.threads.append(pool)
+
+    async def in_process(value: Any) -> Any:
+        ticket: list[Any] = []
+        await gate.enter_async()
+        try:
+            return await pool.run(workers.call, ticket, value, on_abandon=lambda: workers.abandon(ticket))
+        finally:
+            gate.leave()
+
+    return in_process
+
+
+def _awaitable(fn: Callable[[Any], Any]) -> AsyncFn:
+    async def call(value: Any) -> Any:
+        return fn(value)
+
+    return call
+
+
+def _timed(fn: AsyncFn, seconds: float, path: str) -> AsyncFn:
+    async def call(value: Any) -> Any:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await fn(value)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepTimeout(f"step '{path}' took longer than {seconds:g} s (timeout_seconds)") from error
+
+    return call
+
+
+def _retried(fn: AsyncFn, options: StepOptions, clock: Clock) -> AsyncFn:
+    retries = options.retries or 0
+    first = FIRST_BACKOFF_SECONDS if options.backoff_seconds is None else options.backoff_seconds
+
+    async def call(value: Any) -> Any:
+        for attempt in range(retries):
+            try:
+                return await fn(value)
+            except Exception as error:
+                if not _worth_retrying(error):
+                    raise
+                longest = min(first * 2**attempt, LONGEST_BACKOFF_SECONDS)
+                await sleep(clock, longest * random.uniform(0.5, 1.0))
+        return await fn(value)
+
+    return call
+
+
+def _worth_retrying(error: Exception) -> bool:
+    """Whether another try may help: not after an error that is the request's own fault."""
+    return not isinstance(error, MillraceError) or error.status >= 500 or error.status == 429
+
+
+def _gated(fn: AsyncFn, gate: Gate) -> AsyncFn:
+    async def call(value: Any) -> Any:
+        if not gate.try_enter():
+            await gate.enter_async()
+        try:
+            return await fn(value)
+        finally:
+            gate.leave()
+
+    return call

@@ -1,0 +1,81 @@
+"""Events as messages: how they cross a stream, and come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from ...queues.message import Message
+from .event import Event
+
+CONTENT_TYPE, EVENT_ID = "content-type", "millrace-event-id"
+FULL_EVENT_FIELDS = ("path", "method")
+JSON, TEXT, BYTES = "application/json", "text/plain", "application/octet-stream"
+HEADERS = "millrace-headers"
+_DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def dumps(body: Any) -> bytes:
+    """JSON text of a body; numpy arrays become lists, exceptions their text.
+
+    >>> dumps({"error": ValueError("bad")})
+    b'{"error":"bad"}'
+    """
+    return orjson.dumps(body, _plain, _DUMP)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return str(value)
+    tolist = getattr(value, "tolist", None)
+    if callable(tolist):
+        return tolist()
+    raise TypeError(f"a {type(value).__name__} can not be written as JSON")
+
+
+def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Message:
+    """The message for an event.
+
+    :param full_event: path, method and headers cross too
+    """
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        value, content_type = bytes(body), event.content_type or BYTES
+    elif isinstance(body, str):
+        value, content_type = body.encode(), TEXT
+    else:
+        try:
+            value, content_type = dumps(body), JSON
+        except TypeError as error:
+            raise TypeError(
+                f"queue '{queue}': the body does not become a message: {error}; "
+                "let the step before return what JSON can say, text or bytes"
+            ) from error
+    headers = {CONTENT_TYPE: content_type, EVENT_ID: event.id}
+    if full_event:
+        headers |= {f"millrace-{name}": str(getattr(event, name) or "") for name in FULL_EVENT_FIELDS}
+        headers[HEADERS] = dumps({str(key): str(value) for key, value in event.headers.items()}).decode()
+    key = event.key
+    return Message(value, key=None if key in ("", None) else str(key).encode(), headers=headers)
+
+
+def to_event(message: Message) -> Event:
+    """The event in a message."""
+    headers = message.headers
+    content_type = headers.get(CONTENT_TYPE)
+    body: Any = message.value
+    if content_type == TEXT:
+        body = message.value.decode()
+    elif content_type in (JSON, None):
+        body = orjson.loads(message.value)
+    event = Event(
+        body,
+        content_type=content_type,
+        headers=orjson.loads(headers[HEADERS]) if HEADERS in headers else {},
+        method=headers.get("millrace-method") or None,
+        path=headers.get("millrace-path") or "/",
+        event_id=headers.get(EVENT_ID),
+        offset=message.offset,
+        key=message.key.decode() if message.key is not None else "",
+    )
+    return event

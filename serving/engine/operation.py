@@ -1,0 +1,96 @@
+"""From a call to what a unit runs: paths, full events and execution options wrapped around the function, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..graph.step import Step
+from .call import Call
+from .clock import Clock
+from .execution import Resources, executed
+from .paths import read_path, write_path
+from .unit import EVENT, FILTER, MAP, body_of
+
+Fn = Callable[[Any], Any]
+
+
+def operation(call: Call, step: Step, path: str, clock: Clock, resources: Resources) -> tuple[int, Fn, bool]:
+    """The kind of the operation, its function (of the body, or of the event for ``EVENT``), and whether it is async."""
+    fn, awaited = executed(call, path, clock, resources)
+    if call.takes_event:
+        fn = _returning_body(fn, awaited, path)
+        if step.input_path or step.result_path:
+            fn = _event_at_paths(fn, awaited, step, path)
+        return EVENT, fn, awaited
+    if call.kind == "filter":
+        return FILTER, _at_input_path(fn, step, path), awaited
+    if step.input_path or step.result_path:
+        fn = _body_at_paths(fn, awaited, step, path)
+    return MAP, fn, awaited
+
+
+def _returning_body(fn: Fn, awaited: bool, path: str) -> Fn:
+    if awaited:
+
+        async def call_async(event: Any) -> Any:
+            return body_of(event, await fn(event), step=path)
+
+        return call_async
+
+    def call(event: Any) -> Any:
+        result = fn(event)
+        return event.body if result is event else body_of(event, result, step=path)
+
+    return call
+
+
+def _at_input_path(fn: Fn, step: Step, path: str) -> Fn:
+    if not step.input_path:
+        return fn
+    read = read_path(step.input_path, step=path)
+    return lambda body: fn(read(body))
+
+
+def _ends(step: Step, path: str) -> tuple[Fn, Callable[[Any, Any], Any]]:
+    read = read_path(step.input_path, step=path) if step.input_path else _same
+    write = write_path(step.result_path, step=path) if step.result_path else _replace
+    return read, write
+
+
+def _same(body: Any) -> Any:
+    return body
+
+
+def _replace(_: Any, result: Any) -> Any:
+    return result
+
+
+def _body_at_paths(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
+    read, write = _ends(step, path)
+    if awaited:
+
+        async def call_async(body: Any) -> Any:
+            return write(body, await fn(read(body)))
+
+        return call_async
+    return lambda body: write(body, fn(read(body)))
+
+
+def _event_at_paths(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
+    read, write = _ends(step, path)
+    if awaited:
+
+        async def call_async(event: Any) -> Any:
+            body = event.body
+            event.body = read(body)
+            return write(body, await fn(event))
+
+        return call_async
+
+    def call(event: Any) -> Any:
+        body = event.body
+        event.body = read(body)
+        return write(body, fn(event))
+
+    return call

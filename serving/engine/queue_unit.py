@@ -1,0 +1,40 @@
+"""The unit of a queue step: writes the event to a stream; what reads there is another entry of the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...queues.message import Message
+from ...steps.base import DROPPED
+from .event import Event
+from .messages import to_message
+from .unit import StepInfo, Unit, failed
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Stream(Protocol):
+    """What a queue unit needs of a stream."""
+
+    async def append(self, message: Message) -> Message:
+        """Return when the message is safe."""
+
+
+class QueueUnit(Unit):
+    """Writes every event to a stream and ends it when the write is confirmed."""
+
+    __slots__ = ("full_event", "stream")
+
+    def __init__(self, info: StepInfo, stream: Stream, *, full_event: bool) -> None:
+        super().__init__(info)
+        self.stream = stream
+        self.full_event = full_event
+        self.is_async = True
+
+    async def run(self, engine: Engine, event: Event, body: Any) -> Any:
+        try:
+            await self.stream.append(to_message(event, body, full_event=self.full_event, queue=self.info.name))
+        except Exception as error:
+            failed(event, body, self.info, error)
+        return DROPPED

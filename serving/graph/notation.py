@@ -1,0 +1,69 @@
+"""From what a user writes for a step to the node it means: ``"Echo"``, ``"*Router"``, ``"$queue"``, ``">>"``, objects."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ...errors import GraphError, near
+from .router import RouterStep
+from .step import QueueStep, Step, TaskStep
+
+QUEUE_NOTATIONS = (">>", "$queue")
+QUEUE_ARGUMENTS = ("path", "shards", "retention_in_hours", "trigger_args")
+QUEUE_BACKEND_ARGUMENTS = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letter", "ordering")
+REMOTE = "$remote"
+
+
+def make_step(class_name: Any, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:
+    """The node for one ``to(…)`` or ``add_step(…)``, named but not yet in a flow."""
+    if isinstance(class_name, Step):
+        return _given(class_name, name, handler, class_args)
+    if isinstance(class_name, str) and class_name in QUEUE_NOTATIONS:
+        return _queue(name, class_args)
+    if inspect.isroutine(class_name) and handler is None:
+        class_name, handler = None, class_name
+    if class_name is None and handler is None:
+        raise GraphError(f"step {name or ''!r}: give class_name= or handler=")
+    name = name or default_name(class_name, handler)
+    if isinstance(class_name, str) and class_name.startswith("*"):
+        return RouterStep(name=name, class_name=class_name[1:] or None, handler=handler, class_args=class_args)
+    if class_name == REMOTE:
+        class_name = "millrace.steps.RemoteStep"
+    return TaskStep(name=name, class_name=class_name, handler=handler, class_args=class_args)
+
+
+def _given(step: Step, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:
+    if handler is not None or class_args:
+        raise GraphError(f"step '{name or step.name}' is complete, it takes no handler or further arguments")
+    if step.parent is not None:
+        raise GraphError(f"step '{step.name}' is already in the flow '{step.parent.path or step.parent.name}'")
+    step.name = name or step.name
+    if not step.name:
+        raise GraphError(f"the {step.kind} step needs a name=")
+    return step
+
+
+def _queue(name: str | None, arguments: dict[str, Any]) -> QueueStep:
+    if not name:
+        raise GraphError('a queue needs a name: graph.to(">>", "my-queue", path=…)')
+    known = {key: arguments.pop(key) for key in QUEUE_ARGUMENTS if arguments.get(key) is not None}
+    for key in arguments:
+        if key not in (*QUEUE_BACKEND_ARGUMENTS, *QUEUE_ARGUMENTS):
+            names = (*QUEUE_ARGUMENTS, *QUEUE_BACKEND_ARGUMENTS)
+            raise GraphError(f"queue '{name}' has no parameter '{key}'{near(key, names)}")
+    return QueueStep(name=name, backend={k: v for k, v in arguments.items() if k in QUEUE_BACKEND_ARGUMENTS}, **known)
+
+
+def default_name(class_name: Any, handler: Any) -> str:
+    """The name of a step for which none was given: that of its class or function."""
+    target = handler if class_name is None else class_name
+    if isinstance(target, str):
+        name = target.lstrip("*").split(".")[-1].split("/")[-1]
+        if class_name is not None and target.startswith("*") and not name:
+            return "router"
+    else:
+        name = getattr(target, "__name__", type(target).__name__)
+    if not name.isidentifier() and not name.replace("-", "_").isidentifier():
+        raise GraphError(f"the step of {target!r} needs a name=")
+    return name

@@ -1,0 +1,102 @@
+"""The router node: one step that chooses among, or asks all of, its routes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ...errors import GraphError, near
+from .options import StepOptions
+from .step import Step, TaskStep, warn_inert
+
+logger = logging.getLogger("millrace.graph")
+
+
+@dataclass(kw_only=True, eq=False)
+class RouterStep(TaskStep):
+    """A router with its routes; a route is a task, another router or a flow.
+
+    >>> router = RouterStep(name="models")
+    >>> _ = router.add_route("m1", class_name="MyModel", model_path="m1.pkl")
+    >>> list(router)
+    ['m1']
+    """
+
+    kind: ClassVar[str] = "router"
+
+    routes: dict[str, Step] = field(default_factory=dict)
+
+    def add_route(
+        self,
+        key: str,
+        route: Step | None = None,
+        class_name: Any = None,
+        handler: Any = None,
+        function: str | None = None,
+        creation_strategy: Any = None,
+        options: StepOptions | None = None,
+        full_event: bool | None = None,
+        input_path: str | None = None,
+        result_path: str | None = None,
+        **class_args: Any,
+    ) -> Step:
+        """Add a route and return it; a known key is replaced, and the log says so.
+
+        :param key: the route's name; for models ``name`` or ``name:version``
+        :param route: a finished step (task, router or flow); otherwise one is made of class or handler
+        """
+        warn_inert(creation_strategy=creation_strategy)
+        if route is None:
+            if class_name is None and handler is None:
+                raise GraphError(f"router '{self.name}', route '{key}': give route=, class_name= or handler=")
+            route = make_route(class_name, handler, class_args)
+            route.full_event, route.input_path, route.result_path = full_event, input_path, result_path
+        elif class_args or class_name is not None or handler is not None:
+            raise GraphError(f"router '{self.name}', route '{key}': route= is complete, it takes no further arguments")
+        if options is not None:
+            route.options = options
+        route.function = function or route.function
+        if key in self.routes:
+            logger.warning("router '%s': route '%s' is replaced", self.name, key)
+        return self.put(key, route)
+
+    def put(self, key: str, route: Step) -> Step:
+        """Set the route of a key."""
+        if not isinstance(key, str) or not key:
+            raise GraphError(f"router '{self.name}': a route's key is a text, not {key!r}")
+        route.name = key
+        self.routes[key] = route
+        return route
+
+    def clear_children(self, keys: list[str] | None = None) -> None:
+        """Remove the routes of these keys, or all."""
+        for key in list(self.routes) if keys is None else keys:
+            del self[key]
+
+    def __getitem__(self, key: str) -> Step:
+        if key not in self.routes:
+            raise KeyError(f"router '{self.name}' has no route '{key}'{near(key, self.routes)}")
+        return self.routes[key]
+
+    def __delitem__(self, key: str) -> None:
+        del self.routes[self[key].name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.routes
+
+
+def make_route(class_name: Any, handler: Any, class_args: dict[str, Any]) -> Step:
+    """A route of a class or handler; ``"*Name"`` makes a nested router."""
+    if isinstance(class_name, Step):
+        return class_name
+    if isinstance(class_name, str) and class_name.startswith("*"):
+        return RouterStep(class_name=class_name[1:] or None, handler=handler, class_args=class_args)
+    return TaskStep(class_name=class_name, handler=handler, class_args=class_args)

@@ -1,0 +1,191 @@
+"""The nodes of a graph as plain data. Nothing here runs an event.
+
+Every node is a :class:`Step`. Which steps follow which is said by ``after`` (a list of names), errors by ``on_error``
+(the name of the catcher) and the edges of declared cycles by ``cycle_from``. The methods that build a graph (`to`,
+`error_handler`, …) only write those fields.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ...errors import GraphError
+from .options import StepOptions
+
+if TYPE_CHECKING:
+    from .flow import FlowStep
+
+INERT_ARGUMENTS = ("model_endpoint_creation_strategy", "creation_strategy", "graph_shape", "outputs")
+
+
+def warn_inert(**given: Any) -> None:
+    """Say once that arguments which other engines know do nothing here."""
+    for name, value in given.items():
+        if value is not None:
+            warnings.warn(f"{name}= does nothing in Millrace", UserWarning, stacklevel=4)
+
+
+@dataclass(kw_only=True, eq=False)
+class Step:
+    """What every node has.
+
+    :param name: unique within its flow; without ``/``
+    :param after: names of the steps before this one; none makes it a start step (or a catcher, if one names it)
+    :param function: the child function that runs the step; ``None`` for the parent
+    :param on_error: name of the step that gets the events which fail here
+    :param responder: the step's result is the answer to the caller
+    :param cycle_from: names of later steps that may send events back to this one
+    """
+
+    kind: ClassVar[str] = "step"
+
+    name: str = ""
+    after: list[str] = field(default_factory=list)
+    function: str | None = None
+    on_error: str | None = None
+    responder: bool = False
+    full_event: bool | None = None
+    input_path: str | None = None
+    result_path: str | None = None
+    max_iterations: int | None = None
+    cycle_from: list[str] = field(default_factory=list)
+    options: StepOptions = field(default_factory=StepOptions)
+    parent: FlowStep | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The names from the root to this step, joined by ``/``; the root's own name is left out."""
+        return f"{self.parent.path}/{self.name}" if self.parent and self.parent.path else self.name
+
+    def _flow(self) -> FlowStep:
+        if self.parent is None:
+            raise GraphError(f"step '{self.name}' is in no flow yet: add it with graph.to(step) or graph.add_step(step)")
+        return self.parent
+
+    def to(
+        self,
+        class_name: Any = None,
+        name: str | None = None,
+        handler: Any = None,
+        graph_shape: str | None = None,
+        function: str | None = None,
+        full_event: bool | None = None,
+        input_path: str | None = None,
+        result_path: str | None = None,
+        model_endpoint_creation_strategy: Any = None,
+        cycle_to: str | list[str] | None = None,
+        max_iterations: int | None = None,
+        options: StepOptions | None = None,
+        **class_args: Any,
+    ) -> Step:
+        """Add a step after this one and return the new step.
+
+        :param class_name: a class, an initialised object, or a name: ``"Echo"``, ``"storey.Filter"``, ``"*Router"``
+            (a router), ``">>"`` or ``"$queue"`` (a queue); a function is taken as `handler`
+        :param handler: a function, its name, an expression ``"(event + 1)"``, or the method of the class to call
+        :param class_args: arguments of the class; a name with a leading ``_`` takes a function or expression
+
+        >>> from millrace.serving.graph import FlowStep
+        >>> graph = FlowStep()
+        >>> graph.to(name="a", handler="(event + 1)").to(name="b", handler="(event * 2)").after
+        ['a']
+        """
+        return self._flow().add_step(
+            class_name, name, handler, self.name, None, graph_shape, function, full_event, input_path, result_path,
+            model_endpoint_creation_strategy, cycle_to, max_iterations, options, **class_args,
+        )  # fmt: skip
+
+    def error_handler(
+        self,
+        name: str | None = None,
+        class_name: Any = None,
+        handler: Any = None,
+        before: str | list[str] | None = None,
+        function: str | None = None,
+        full_event: bool | None = None,
+        input_path: str | None = None,
+        result_path: str | None = None,
+        options: StepOptions | None = None,
+        **class_args: Any,
+    ) -> Self:
+        """Send events that fail in this step to a catcher, and return this step.
+
+        With only a name, the catcher is a step added elsewhere with ``after=""``. With a class or handler the catcher
+        is made here. Without `before` its result is the answer; with it, the event goes on at that step.
+        """
+        self.on_error = self._flow().add_catcher(
+            name, class_name, handler, before, function, full_event, input_path, result_path, options, **class_args
+        )
+        return self
+
+    def respond(self) -> Self:
+        """Make this step's result the answer to the caller, and return this step."""
+        self.responder = True
+        return self
+
+    def cycle_to(self, *names: str | list[str], max_iterations: int | None = None) -> Self:
+        """Let events go from this step back to earlier ones, and return this step.
+
+        :param max_iterations: how often one event may come to this step; default: the graph's, which is 100
+        """
+        flow = self._flow()
+        if max_iterations is not None:
+            self.max_iterations = max_iterations
+        for name in names:
+            for target in [name] if isinstance(name, str) else name:
+                found = flow.get(target)
+                if found is None:
+                    flow.pending_cycles.append((self.name, target))
+                elif self.name not in found.cycle_from:
+                    found.cycle_from.append(self.name)
+        return self
+
+    def after_step(self, *after: str | Step, append: bool = True) -> Self:
+        """Put this step after others, besides (or with ``append=False`` instead of) those it already follows."""
+        if not append:
+            self.after = []
+        for step in after:
+            name = step if isinstance(step, str) else step.name
+            if name == self.name:
+                raise GraphError(f"step '{name}' can not come after itself; use cycle_to('{name}')")
+            if name not in self.after:
+                self.after.append(name)
+        return self
+
+
+@dataclass(kw_only=True, eq=False)
+class TaskStep(Step):
+    """A step that runs a class or a function.
+
+    :param class_name: a name, a class, or an initialised object
+    :param class_args: arguments of the class
+    :param handler: a function, its name or an expression; with a class, the method to call
+    """
+
+    kind: ClassVar[str] = "task"
+
+    class_name: Any = None
+    class_args: dict[str, Any] = field(default_factory=dict)
+    handler: Any = None
+
+
+@dataclass(kw_only=True, eq=False)
+class QueueStep(Step):
+    """A stream between two parts of the graph, or at its end.
+
+    :param path: the stream's address (``log://…``, ``kafka://…``, a bare path); ``None``: the function's default
+    :param shards: partitions to make when the stream does not exist
+    :param retention_in_hours: how long messages stay
+    :param trigger_args: settings of the trigger that reads it
+    :param backend: further settings of the stream's backend, by name
+    """
+
+    kind: ClassVar[str] = "queue"
+
+    path: str | None = None
+    shards: int | None = None
+    retention_in_hours: int | None = None
+    trigger_args: dict[str, Any] = field(default_factory=dict)
+    backend: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,87 @@
+"""Batch: several events become one whose body is their list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .base import HoldingStep, Held, Release
+
+
+class Batch(HoldingStep):
+    """Collect events and let them go together, as a list of bodies.
+
+    Every event of a batch stays open until the batch is done; a responder after the batch answers all of them with the
+    same result.
+
+    :param max_events: a batch of this size leaves
+    :param flush_after_seconds: a batch leaves this long after its first event
+    :param key_field: batch by this field of the body, ``"$key"`` for the event's key, or a function of the event
+    :param drop_key_field: remove that field from the bodies
+    :param full_event: the list holds events instead of bodies
+    """
+
+    def __init__(
+        self,
+        max_events: int | None = None,
+        flush_after_seconds: float | None = None,
+        key_field: str | Callable[[Any], Any] | None = None,
+        drop_key_field: bool = False,
+        full_event: bool | None = None,
+        name: str | None = None,
+    ) -> None:
+        if max_events is None and flush_after_seconds is None:
+            raise ValueError("Batch needs max_events= or flush_after_seconds=")
+        if max_events is not None and max_events < 1:
+            raise ValueError(f"max_events={max_events} must be 1 or more")
+        if flush_after_seconds is not None and not flush_after_seconds > 0:
+            raise ValueError(f"flush_after_seconds={flush_after_seconds} must be more than 0")
+        self.max_events = max_events
+        self.flush_after_seconds = flush_after_seconds
+        self.key_field = key_field
+        self.drop_key_field = drop_key_field
+        self.full_event = full_event
+        self.name = name
+        self._batches: dict[Any, tuple[float, list[Held]]] = {}
+
+    def add(self, item: Held, now: float) -> list[Release]:
+        """Take an event; a full batch leaves."""
+        key = self._key(item)
+        _, items = self._batches.setdefault(key, (now, []))
+        items.append(item)
+        if self.max_events is not None and len(items) >= self.max_events:
+            return [self._leave(key)]
+        return []
+
+    def expire(self, now: float) -> list[Release]:
+        """The batches whose time is over."""
+        wait = self.flush_after_seconds
+        if wait is None:
+            return []
+        return [self._leave(key) for key, (since, _) in list(self._batches.items()) if since + wait <= now]
+
+    def next_deadline(self) -> float | None:
+        """When the oldest batch leaves."""
+        if self.flush_after_seconds is None or not self._batches:
+            return None
+        return min(since for since, _ in self._batches.values()) + self.flush_after_seconds
+
+    def flush(self) -> list[Release]:
+        """All batches."""
+        return [self._leave(key) for key in list(self._batches)]
+
+    def _key(self, item: Held) -> Any:
+        if self.key_field is None:
+            return None
+        if callable(self.key_field):
+            return self.key_field(item.event)
+        if self.key_field == "$key":
+            return item.event.key
+        if self.drop_key_field:
+            item.body = dict(item.body)
+            return item.body.pop(self.key_field)
+        return item.body[self.key_field]
+
+    def _leave(self, key: Any) -> Release:
+        _, items = self._batches.pop(key)
+        return Release(items, [item.event if self.full_event else item.body for item in items], key=key)
