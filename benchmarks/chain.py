@@ -51,7 +51,7 @@ def main() -> None:
         print_comparison(
             results,
             f"chain, {title}: us per event, median (min-max) of {options.rounds} rounds",
-            {f"{mode} {steps}": f"{steps} steps" for steps in STEPS},
+            {f"{mode} {steps}": "1 step" if steps == 1 else f"{steps} steps" for steps in STEPS},
             subjects=[subject.name for subject in SUBJECTS],
             base="millrace",
         )

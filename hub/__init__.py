@@ -1,0 +1,1 @@
+"""Ready functions, by the names that ``import_function("hub://…")`` takes."""

@@ -36,6 +36,10 @@ class MemoryQueue:
         while self._readers and self.lag >= (self.messages.maxlen or 0):
             self._space.clear()
             await self._space.wait()
+        return self.append_now(message)
+
+    def append_now(self, message: Message) -> Message:
+        """Add a message without waiting; the oldest goes when there is no room."""
         kept = replace(message, offset=self._next_offset)
         self.messages.append(kept)
         self._next_offset += 1

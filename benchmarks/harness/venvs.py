@@ -51,7 +51,8 @@ def versions_of(name: str) -> dict[str, str]:
     """The pinned versions of a peer; ours, as installed, when it runs in our own environment."""
     if name not in REQUIREMENTS:
         return {library: importlib.metadata.version(library) for library in OURS}
-    return {library: version for library, _, version in (text.partition("==") for text in REQUIREMENTS[name]) if version}
+    pinned = (text.partition("==") for text in REQUIREMENTS[name])
+    return {library: version for library, _, version in pinned if version}
 
 
 def _wanted_stamp(name: str) -> str:

@@ -48,11 +48,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What is needed to build a step: where names are found, and the context that steps may ask for."""
+    """What is needed to build a step: where names are found, and the context that steps may ask for.
+
+    :param children: where the names of a child function's steps are found
+    """
 
     namespace: Namespace
     context: GraphContext
-    mode: str = "async"
+    mode: str = "sync"
+    children: dict[str, Namespace] = field(default_factory=dict)
+
+    def of(self, function: str | None) -> Workshop:
+        """The workshop for the steps of a function."""
+        namespace = self.children.get(function or "")
+        return self if namespace is None else replace(self, namespace=namespace)
 
 
 def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:

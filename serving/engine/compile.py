@@ -160,16 +160,19 @@ class Compiler:
             return Node(step, queue, queue)
         if not isinstance(step, TaskStep):
             raise GraphError(f"step '{path}' is of an unknown kind: {type(step).__name__}")
-        call = self.call(step, path)
+        call = self.call(step, path, step.function)
         unit = self.unit(call, step, path, info)
         return Node(step, unit, unit, call.select)
 
-    def call(self, step: TaskStep, path: str) -> Call:
+    def call(self, step: TaskStep, path: str, function: str | None) -> Call:
         """Build what a task or router runs."""
         extra = {}
         if isinstance(step, RouterStep):
-            extra["routes"] = {key: self.route(route, f"{path}/{key}") for key, route in step.routes.items()}
-        call = build_call(_with_default_class(step), path, self.shop, **extra)
+            extra["routes"] = {
+                key: self.route(route, f"{path}/{key}", route.function or function)
+                for key, route in step.routes.items()
+            }
+        call = build_call(_with_default_class(step), path, self.shop.of(function), **extra)
         if call.target is not None:
             self.objects[path] = call.target
         return call
@@ -202,7 +205,7 @@ class Compiler:
         self.resources.threads.append(pool)
         return pool
 
-    def route(self, step: Step, path: str) -> Route:
+    def route(self, step: Step, path: str, function: str | None) -> Route:
         """One route of a router."""
         info = StepInfo(path.rpartition("/")[2], path, self.title)
         if isinstance(step, FlowStep):
@@ -215,7 +218,7 @@ class Compiler:
                          is_async=not plan.inline, target=None)  # fmt: skip
         if not isinstance(step, TaskStep):
             raise GraphError(f"route '{path}' must be a task, a router or a flow")
-        call = self.call(step, path)
+        call = self.call(step, path, function)
         if call.kind not in ("map", "filter"):
             raise GraphError(f"route '{path}': a {call.kind} step can not be a route; put it into a flow")
         kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...errors import Draining, MillraceError, StepError
@@ -46,10 +47,12 @@ class Engine:
         self.chain = plan.chain if self.inline else None
         self._thread = LoopThread(f"millrace-{context.name}")
         self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread_id: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._walking = 0
         self._quiet: asyncio.Event | None = None
         self._idle_waiters: set[asyncio.Future[None]] = set()
+        self.backlog: Callable[[], int] = lambda: 0
 
     # -- ways in -------------------------------------------------------------------------------------------------
 
@@ -64,6 +67,8 @@ class Engine:
             return self._run_inline(event, self.plan.root, event.body)
         if self.draining:
             raise Draining
+        if threading.get_ident() == self._loop_thread_id:
+            raise RuntimeError("a step called its own server and waits for it on the loop; await run_async() instead")
         slot = Slot()
         self.gate.enter()
         self._thread.post(lambda: self._admitted(event, slot.put))
@@ -110,8 +115,11 @@ class Engine:
         deliver(answer, None)
 
     def feed(self, event: Event, unit: Unit) -> None:
-        """Start an event at an entry of the graph: it came from a queue, and nobody waits for an answer."""
-        completion = Completion(_nobody, self._done, self._orphaned)
+        """Start an event at an entry of the graph: it came from a queue, and nobody waits for an answer.
+
+        The caller has entered the gate.
+        """
+        completion = Completion(_nobody, self._left, self._orphaned)
         completion.answered = True
         event._completion = completion
         self.spawn(unit, event, event.body)
@@ -247,9 +255,6 @@ class Engine:
         if self.gate.inside == 0:
             self._wake_idle()
 
-    def _done(self, _: Completion) -> None:
-        self._wake_idle()
-
     def _orphaned(self, completion: Completion) -> None:
         for hold in self.plan.holds:
             hold.orphaned(completion)
@@ -257,21 +262,18 @@ class Engine:
     # -- life ----------------------------------------------------------------------------------------------------
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that runs the graph's async steps; starts a thread for it where no door brought one."""
-        if self._own_loop is None:
-            self._own_loop = self._thread.start()
-        return self._own_loop
-
-    @property
     def thread(self) -> LoopThread:
         """The thread of the engine's loop."""
         return self._thread
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run on the loop of a door."""
-        self._own_loop = loop
-        self._thread.loop = loop
+    async def start(self) -> None:
+        """Take the running loop as the engine's own and start what steps want to do there."""
+        self._own_loop = asyncio.get_running_loop()
+        self._loop_thread_id = threading.get_ident()
+
+    def not_ready(self) -> list[str]:
+        """The paths of the models that can not serve yet."""
+        return [path for path, one in self.plan.objects.items() if getattr(one, "ready", True) is False]
 
     def _wake_idle(self) -> None:
         for waiter in self._idle_waiters:
@@ -286,7 +288,9 @@ class Engine:
             for hold in self.plan.holds:
                 hold.flush()
                 await self._until_quiet()
-            if self._walking == 0 and not any(_holds(hold) for hold in self.plan.holds):
+            if self.backlog():
+                await asyncio.sleep(0)
+            elif self._walking == 0 and not any(_holds(hold) for hold in self.plan.holds):
                 return
 
     async def _until_quiet(self) -> None:

@@ -1,0 +1,1 @@
+"""Functions: making, describing and loading them."""

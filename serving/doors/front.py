@@ -1,0 +1,98 @@
+"""What every door does before and after the graph: bodies in, health, errors and answers out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from ...errors import BadRequest, MillraceError, status_of
+from ...steps.base import DROPPED
+from ..engine.engine import Engine
+from ..engine.event import Event, Response
+from ..engine.messages import JSON, dumps
+
+EVENT_ID_HEADER, EVENT_PATH_HEADER = "MLRUN-EVENT-ID", "MLRUN-EVENT-PATH"
+HEALTH = "/v2/health/"
+JSON_TYPES = ("", "json", JSON)
+
+
+def parse_body(body: Any, content_type: str | None) -> Any:
+    """A text or bytes body as what its content type says; JSON where it says nothing.
+
+    A body without a content type that is no JSON stays as it is; one that claims to be JSON and is not is a
+    :class:`~millrace.errors.BadRequest`.
+
+    >>> parse_body('{"x": 1}', None), parse_body("plain", None), parse_body("5", "text/plain")
+    ({'x': 1}, 'plain', '5')
+    """
+    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+        return body
+    kind = content_type.partition(";")[0].strip().lower() if content_type else ""
+    if kind not in JSON_TYPES and not kind.endswith("+json"):
+        return body.decode() if kind.startswith("text/") and isinstance(body, bytes) else body
+    if not body:
+        return body if kind == "" else None
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        if kind == "":
+            return body
+        raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def health(engine: Engine, path: str) -> tuple[int, dict[str, Any]] | None:
+    """The status and answer of ``/v2/health/live`` and ``/v2/health/ready``; ``None`` for any other path."""
+    what = path[len(HEALTH) :].rstrip("/")
+    if what == "live":
+        return 200, {"live": True}
+    if what == "ready":
+        waiting = engine.not_ready()
+        if waiting or engine.draining:
+            return 503, {"ready": False, "waiting": waiting}
+        return 200, {"ready": True}
+    return None
+
+
+def error_answer(engine: Engine, error: BaseException, *, verbose: bool = False) -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of an error: one clear sentence; with `verbose` the traceback too."""
+    text = engine.context.secrets.mask(str(error) or type(error).__name__)
+    answer: dict[str, Any] = {"error": text}
+    if verbose:
+        import traceback  # noqa: PLC0415 - only then
+
+        answer["traceback"] = engine.context.secrets.mask("".join(traceback.format_exception(error)))
+    return status_of(error), answer
+
+
+def to_response(engine: Engine, answer: Any) -> Response:
+    """A graph's answer as a response: JSON for anything but text and bytes, 204 for a dropped event, 202 for an id."""
+    if answer is DROPPED:
+        return Response(status_code=204, content_type=JSON)
+    if isinstance(answer, Response):
+        if not isinstance(answer.body, (str, bytes, type(None))):
+            return Response(answer.headers, dumps(answer.body), JSON, answer.status_code)
+        return answer
+    if isinstance(answer, (str, bytes)):
+        return Response(body=answer)
+    status = 200 if engine.plan.answers else 202
+    return Response(body=dumps(answer), content_type=JSON, status_code=status)
+
+
+def error_response(engine: Engine, error: BaseException) -> Response:
+    """An error as a response, with ``Retry-After`` where a later try may help."""
+    status, answer = error_answer(engine, error, verbose=engine.context.verbose)
+    wait = error.retry_after_seconds if isinstance(error, MillraceError) else None
+    headers = {"Retry-After": f"{max(1, round(wait))}"} if wait is not None else {}
+    return Response(headers, dumps(answer), JSON, status)
+
+
+def with_event_headers(event: Event, headers: Any) -> Event:
+    """Take the event's id and path from the headers that MLRun's clients send."""
+    for name, value in headers.items():
+        upper = name.upper()
+        if upper == EVENT_ID_HEADER:
+            event.id = value
+        elif upper == EVENT_PATH_HEADER:
+            event.path = value
+    return event

@@ -1,0 +1,229 @@
+"""The mock server: the graph behind the same front as over HTTP, in this process, without a port."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from ...errors import RequestFailed
+from ...queues.memory import MemoryQueue
+from ...steps.base import DROPPED
+from ..engine.context import GraphContext
+from ..engine.engine import Engine
+from ..engine.event import Event, Response
+from ..engine.stream import StreamAnswer
+from .front import HEALTH, error_response, health, parse_body, to_response, with_event_headers
+from .queues import MemoryStreams
+
+logger = logging.getLogger("millrace.mock")
+_open: weakref.WeakSet[MockServer] = weakref.WeakSet()
+
+
+class MockServer:
+    """Runs a graph in this process, for notebooks and tests; made by ``function.to_mock_server()``.
+
+    It never leaves the process: every queue is in memory, with the real serialisation.
+
+    >>> import millrace
+    >>> function = millrace.new_function("demo", kind="serving")
+    >>> _ = function.set_topology("flow").to(name="double", handler="(event * 2)").respond()
+    >>> with function.to_mock_server() as server:
+    ...     server.test(body=21)
+    42
+    """
+
+    def __init__(self, engine: Engine, streams: MemoryStreams, *, default_content_type: str | None = None) -> None:
+        self.engine = engine
+        self.context: GraphContext = engine.context
+        self._streams = streams
+        self._content_type = default_content_type
+        self._closed = False
+        engine.backlog = lambda: streams.backlog
+        self.context.server = self
+        if not engine.inline:
+            engine.thread.call(self._start())
+        _open.add(self)
+
+    async def _start(self) -> None:
+        await self.engine.start()
+        self._streams.start(self.engine)
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def test(
+        self,
+        path: str = "/",
+        body: Any = None,
+        method: str = "",
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        silent: bool = False,
+        get_body: bool = True,
+        event_id: str | None = None,
+        trigger: Any = None,
+        offset: int | None = None,
+        time: datetime | None = None,
+    ) -> Any:
+        """Send one event and return its answer.
+
+        :param body: text and bytes are parsed as JSON when the content type is JSON or absent
+        :param method: default: POST with a body, GET without
+        :param silent: return a :class:`Response` with an error status instead of raising
+        :param get_body: return the answer's body; otherwise the :class:`Response` that HTTP would send
+        :param event_id: the event's id; default: a new one
+        :raises RequestFailed: the answer has a status of 300 or more
+        """
+        try:
+            event = self._event(path, body, method, headers, content_type, event_id, trigger, offset, time)
+            answer = event if type(event) is Response else self.engine.run(event)
+        except Exception as error:
+            return self._failed(error, silent)
+        if get_body and type(answer) is not Response and answer is not DROPPED and type(answer) is not StreamAnswer:
+            return answer
+        if isinstance(answer, StreamAnswer):
+            return answer.reader()
+        return self._finished(answer, silent, get_body)
+
+    async def atest(
+        self,
+        path: str = "/",
+        body: Any = None,
+        method: str = "",
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        silent: bool = False,
+        get_body: bool = True,
+        event_id: str | None = None,
+        trigger: Any = None,
+        offset: int | None = None,
+        time: datetime | None = None,
+    ) -> Any:
+        """The same as :meth:`test`, for coroutines; a stream comes as an async iterator."""
+        try:
+            event = self._event(path, body, method, headers, content_type, event_id, trigger, offset, time)
+            answer = event if type(event) is Response else await self.engine.run_async(event)
+        except Exception as error:
+            return self._failed(error, silent)
+        if isinstance(answer, StreamAnswer):
+            return aiter(answer)
+        if get_body and type(answer) is not Response and answer is not DROPPED:
+            return answer
+        return self._finished(answer, silent, get_body)
+
+    def emit(self, body: Any) -> Any:
+        """Run one body through the graph and return the answer's body; the shortest way, with errors as they are."""
+        answer = self.engine.run(Event(body))
+        return None if answer is DROPPED else answer
+
+    async def aemit(self, body: Any) -> Any:
+        """The same as :meth:`emit`, for coroutines."""
+        answer = await self.engine.run_async(Event(body))
+        return None if answer is DROPPED else answer
+
+    def run(self, event: Event, context: Any = None, get_body: bool = False, extra_args: Any = None) -> Any:
+        """Run an event made by hand; the answer as a :class:`Response`, or its body with `get_body`."""
+        try:
+            event.body = parse_body(event.body, event.content_type or self._content_type)
+            answer = self.engine.run(event)
+        except Exception as error:
+            return error_response(self.engine, error)
+        if get_body:
+            return None if answer is DROPPED else answer
+        return to_response(self.engine, answer)
+
+    def _event(
+        self, path: str, body: Any, method: str, headers: Mapping[str, str] | None, content_type: str | None,
+        event_id: str | None, trigger: Any, offset: int | None, time: datetime | None,
+    ) -> Any:  # fmt: skip
+        if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
+            body = parse_body(body, content_type or self._content_type)
+        method = method or ("GET" if body is None else "POST")
+        event = Event(
+            body, content_type, dict(headers) if headers else None, method, path, event_id, trigger, offset or 0, time
+        )
+        if headers:
+            with_event_headers(event, headers)
+        if path.startswith(HEALTH):
+            found = health(self.engine, path)
+            if found is not None:
+                return Response(body=found[1], status_code=found[0])
+        return event
+
+    def _failed(self, error: Exception, silent: bool) -> Any:
+        response = error_response(self.engine, error)
+        if silent:
+            return response
+        raise RequestFailed(response.status_code, self.context.secrets.mask(str(error))) from (
+            error.__cause__ if error.__cause__ is not None and type(error).__name__ == "StepError" else error
+        )
+
+    def _finished(self, answer: Any, silent: bool, get_body: bool) -> Any:
+        response = to_response(self.engine, answer)
+        if response.status_code >= 300 and not silent:
+            raise RequestFailed(response.status_code, answer.body)
+        if not get_body:
+            return response
+        if isinstance(answer, Response):
+            return answer if response.status_code >= 300 else answer.body
+        return None
+
+    # -- waiting and looking -------------------------------------------------------------------------------------
+
+    def wait_for_completion(self, timeout_seconds: float | None = None, *, raise_errors: bool = False) -> None:
+        """Flush batches and joins and wait until every event is done; the server can be used afterwards.
+
+        :raises TimeoutError: events are left after `timeout_seconds`
+        :raises ExceptionGroup: with `raise_errors`, what failed after its answer was given, since the last call
+        """
+        if not self.engine.inline and not self._closed:
+            try:
+                self.engine.thread.call(self.engine.flush(), timeout_seconds)
+            except TimeoutError:
+                left = self.engine.gate.inside
+                raise TimeoutError(f"{left} events are not done after {timeout_seconds:g} s") from None
+        if raise_errors and self.engine.errors:
+            errors = list(self.engine.errors)
+            self.engine.errors.clear()
+            raise ExceptionGroup("events failed after their answers", errors)
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What failed after its answer was given."""
+        return list(self.engine.errors)
+
+    def queue(self, name: str) -> MemoryQueue:
+        """The in-memory queue of a queue step, whose ``messages`` show what was written."""
+        return self._streams.existing(name)
+
+    @property
+    def queues(self) -> dict[str, MemoryQueue]:
+        """All in-memory queues by name."""
+        return dict(self._streams.queues)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the server's threads and processes. Without it they end with the program."""
+        if not self._closed:
+            self._closed = True
+            _open.discard(self)
+            self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.wait_for_completion()
+        self.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    for server in list(_open):
+        server.close()

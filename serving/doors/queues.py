@@ -1,0 +1,61 @@
+"""The in-memory streams of a mock server: what a queue step writes is serialised, and read again by what follows it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...errors import GraphError, near
+from ...queues.memory import MemoryQueue
+from ..engine.engine import Engine
+from ..engine.event import Event
+from ..engine.messages import to_event
+from ..engine.unit import Unit
+from ..graph.step import QueueStep
+
+
+class MemoryStreams:
+    """One in-memory queue for every queue step, by the step's name."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, MemoryQueue] = {}
+        self._readers: list[asyncio.Task[None]] = []
+
+    def open(self, step: QueueStep) -> MemoryQueue:
+        """The queue of a step."""
+        return self.named(step.name)
+
+    def named(self, name: str) -> MemoryQueue:
+        """The queue of a name, made when it is new."""
+        return self.queues.setdefault(name, MemoryQueue(name))
+
+    def existing(self, name: str) -> MemoryQueue:
+        """The queue of a name that the graph has."""
+        if name not in self.queues:
+            raise GraphError(f"there is no queue '{name}'{near(name, self.queues)}")
+        return self.queues[name]
+
+    @property
+    def backlog(self) -> int:
+        """How many messages are not read yet."""
+        return sum(queue.lag for queue in self.queues.values())
+
+    def start(self, engine: Engine) -> None:
+        """Read every queue that something follows. On the engine's loop."""
+        for name, (_, unit) in engine.plan.entries.items():
+            self._readers.append(asyncio.get_running_loop().create_task(_read(engine, self.queues[name], unit)))
+
+    def stop(self) -> None:
+        """Read no more."""
+        for reader in self._readers:
+            reader.cancel()
+
+
+async def _read(engine: Engine, queue: MemoryQueue, unit: Unit) -> None:
+    async for message in queue.read():
+        try:
+            event = to_event(message)
+        except ValueError as error:
+            engine.report(Event(message.value), error, unit.info)
+            continue
+        await engine.gate.enter_async()
+        engine.feed(event, unit)

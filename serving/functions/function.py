@@ -1,0 +1,336 @@
+"""The function: a deployable unit that holds a graph, its code, parameters and secrets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from ...errors import GraphError, SpecError, near
+from ..doors.mock import MockServer
+from ..engine.clock import Clock
+from ..engine.names import Source
+from ..graph.checks import validate
+from ..graph.flow import FlowStep
+from ..graph.options import StepOptions
+from ..graph.router import RouterStep
+from ..graph.step import Step, warn_inert
+from .runtime import make_engine
+from .spec import FunctionSpec, Graph, Metadata, checked, dump_yaml, spec_from_dict, spec_to_dict
+
+TOPOLOGIES = ("router", "flow")
+KINDS = ("serving", "nuclio", "remote", "")
+
+
+class ServingFunction:
+    """A function with a graph; made by :func:`new_function`, :func:`code_to_function` or :func:`import_function`.
+
+    >>> function = ServingFunction("adder")
+    >>> function.set_topology("flow").to(name="add", handler="(event + 1)").respond().name
+    'add'
+    >>> function.to_mock_server().test(body=1)
+    2
+    """
+
+    kind = "serving"
+
+    def __init__(self, name: str = "function", *, spec: FunctionSpec | None = None) -> None:
+        self.metadata = Metadata(name or "function")
+        self.spec = spec or FunctionSpec()
+        self.verbose = False
+        self._mock: MockServer | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.metadata.name
+
+    # -- the graph -----------------------------------------------------------------------------------------------
+
+    @overload
+    def set_topology(
+        self, topology: Literal["flow"], class_name: None = None, engine: Literal["sync", "async"] | None = None,
+        exist_ok: bool = False, **class_args: Any,
+    ) -> FlowStep: ...  # fmt: skip
+    @overload
+    def set_topology(
+        self, topology: Literal["router"] | None = None, class_name: Any = None,
+        engine: Literal["sync", "async"] | None = None, exist_ok: bool = False, **class_args: Any,
+    ) -> RouterStep: ...  # fmt: skip
+    def set_topology(
+        self,
+        topology: str | None = None,
+        class_name: Any = None,
+        engine: Literal["sync", "async"] | None = None,
+        exist_ok: bool = False,
+        allow_cyclic: bool | None = None,
+        max_iterations: int | None = None,
+        max_in_flight: int | None = None,
+        **class_args: Any,
+    ) -> Graph:
+        """Begin the graph: a ``"router"`` (the default) or a ``"flow"``.
+
+        :param class_name: the router's class; default: :class:`ModelRouter`
+        :param engine: of a flow: ``"async"`` (the default) or ``"sync"``
+        :param exist_ok: begin a new graph where there is one
+        :param max_iterations: how often an event may come to a step of a cycle; default 100
+        :param max_in_flight: how many events the function takes at a time; default 1,000
+        """
+        if self.spec.graph is not None and not exist_ok:
+            raise GraphError(f"function '{self.name}' has a graph already; exist_ok=True begins a new one")
+        topology = topology or "router"
+        if topology == "flow":
+            if class_name is not None or class_args:
+                what = next(iter(class_args), "class_name")
+                raise GraphError(f"a flow takes no '{what}'; set_topology('router', …) does")
+            self.spec.graph = FlowStep(
+                engine=engine or "async", allow_cyclic=allow_cyclic, max_iterations=max_iterations,
+                max_in_flight=max_in_flight,
+            )  # fmt: skip
+        elif topology == "router":
+            if allow_cyclic:
+                raise GraphError("a router has no cycles; allow_cyclic= is for set_topology('flow')")
+            options = StepOptions(max_in_flight=max_in_flight)
+            self.spec.graph = RouterStep(class_name=class_name, class_args=class_args, options=options)
+        else:
+            raise GraphError(f"unsupported topology '{topology}', use 'router' or 'flow'{near(topology, TOPOLOGIES)}")
+        return self.spec.graph
+
+    @property
+    def graph(self) -> Graph:
+        """The graph; an error that says what to do where there is none."""
+        if self.spec.graph is None:
+            raise GraphError(
+                f"function '{self.name}': no models or steps were set, use function.set_topology() and add steps"
+            )
+        return self.spec.graph
+
+    def add_model(
+        self,
+        key: str,
+        model_path: str | None = None,
+        class_name: Any = None,
+        model_url: str | None = None,
+        handler: Any = None,
+        router_step: str | None = None,
+        child_function: str | None = None,
+        creation_strategy: Any = None,
+        outputs: Any = None,
+        options: StepOptions | None = None,
+        **class_args: Any,
+    ) -> Step:
+        """Add a model to the graph's router and return its route; a known key is replaced.
+
+        :param key: ``"name"`` or ``"name:version"``
+        :param model_path: file or folder of the model, given to the class
+        :param class_name: the model's class, its name, or an initialised object
+        :param model_url: the model runs behind this URL instead
+        :param router_step: which router, where a flow has several
+        """
+        warn_inert(creation_strategy=creation_strategy, outputs=outputs)
+        router = self._router(router_step)
+        if model_url is not None:
+            return router.add_route(key, class_name="millrace.steps.RemoteStep", url=model_url, function=child_function)
+        class_name = class_name or self.spec.default_class
+        if class_name is None and handler is None:
+            raise GraphError(f"model '{key}': give class_name= (or set function.spec.default_class)")
+        if model_path is not None:
+            class_args["model_path"] = str(model_path)
+        return router.add_route(key, None, class_name, handler, child_function, options=options, **class_args)
+
+    def _router(self, name: str | None) -> RouterStep:
+        graph = self.spec.graph if self.spec.graph is not None else self.set_topology()
+        if isinstance(graph, RouterStep):
+            return graph
+        if name is not None:
+            step = graph[name]
+            if not isinstance(step, RouterStep):
+                raise GraphError(f"step '{name}' is no router")
+            return step
+        routers = graph.routers()
+        if len(routers) != 1:
+            what = "contains no router" if not routers else f"has {len(routers)} routers"
+            raise GraphError(f"the graph {what}; say which with router_step=, or add one with graph.add_step('*', …)")
+        return routers[0]
+
+    def add_route(self, key: str, class_name: Any = None, **arguments: Any) -> Step:
+        """Add a route to the graph's router; the arguments are those of :meth:`RouterStep.add_route`."""
+        return self._router(None).add_route(key, class_name=class_name, **arguments)
+
+    def remove_states(self, keys: list[str]) -> None:
+        """Remove these steps or routes."""
+        self.graph.clear_children(keys)
+
+    def add_child_function(
+        self,
+        name: str,
+        url: str | None = None,
+        image: str | None = None,
+        requirements: list[str] | None = None,
+        kind: str | None = None,
+    ) -> ServingFunction:
+        """Add a function that runs the steps which name it with ``function=``, and return it.
+
+        :param url: its code: a ``.py`` file, a notebook, or a function's YAML file
+        :param image: its container image
+        :param requirements: packages that it needs
+        """
+        check_kind(kind)
+        child = ServingFunction(name)
+        child.spec.filename = str(url) if url is not None else None
+        child.spec.image = image
+        child.spec.build.requirements = list(requirements or [])
+        self.spec.functions[name] = child
+        return child
+
+    def plot(self, filename: str | None = None, format: str | None = None, **attributes: str) -> Any:
+        """Draw the graph; see :func:`millrace.serving.graph.draw.plot`."""
+        from ..graph.draw import plot  # noqa: PLC0415 - only when asked for
+
+        return plot(self.graph, filename, format, **attributes)
+
+    # -- settings ------------------------------------------------------------------------------------------------
+
+    def with_secrets(self, kind: str, source: Any) -> ServingFunction:
+        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes`` (a mount)."""
+        self.spec.secrets.add(kind, source)
+        return self
+
+    def with_parameters(self, **parameters: Any) -> ServingFunction:
+        """Set parameters, which steps read with ``context.get_param``."""
+        self.spec.parameters.update(parameters)
+        return self
+
+    def apply(self, modify: Any) -> ServingFunction:
+        """Let a function modify this one: ``function.apply(with_my_settings)``."""
+        modify(self)
+        return self
+
+    def set_env(self, name: str, value: str) -> ServingFunction:
+        """Set an environment variable of the deployed function."""
+        self.spec.env[name] = str(value)
+        return self
+
+    def add_trigger(self, name: str, spec: Any) -> ServingFunction:
+        """Declare a trigger of the deployed function, as a mapping with its kind."""
+        self.spec.triggers[name] = dict(spec) if isinstance(spec, Mapping) else spec
+        return self
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def validate(self, namespace: Source | None = None) -> None:
+        """Check all that can be checked without loading a model, and raise what is wrong."""
+        validate(self.graph, self.spec.functions)
+
+    def to_mock_server(
+        self,
+        namespace: Any = None,
+        current_function: str = "*",
+        track_models: bool | None = None,
+        workdir: str | None = None,
+        stream_profile: Any = None,
+        *,
+        clock: Clock | None = None,
+        verbose: bool | None = None,
+    ) -> MockServer:
+        """The graph behind a mock server in this process.
+
+        :param namespace: a dict, a module or a list of them with classes and functions; default: the caller's
+        :param current_function: run only the steps of this child function; ``"*"`` runs all, in one process
+        :param workdir: put this folder on the import path
+        :param clock: the time for batches, joins and retries; see :class:`FakeClock`
+        """
+        warn_inert(track_models=track_models, stream_profile=stream_profile)
+        if workdir is not None and workdir not in sys.path:
+            sys.path.insert(0, str(Path(workdir)))
+        sources = _listed(namespace) if namespace is not None else caller_namespace()
+        engine, streams = make_engine(
+            self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True
+        )
+        return MockServer(engine, streams, default_content_type=self.spec.default_content_type)
+
+    def invoke(self, path: str = "/", body: Any = None, method: str | None = None, headers: Any = None) -> Any:
+        """Ask the function; runs it in a mock server of its own, made at the first call."""
+        if self._mock is None:
+            self._mock = self.to_mock_server(namespace=caller_namespace())
+        return self._mock.test(path, body, method or "", headers)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def to_dict(self, *, pickle: bool = False) -> dict[str, Any]:
+        """The function as plain data, in MLRun's layout; values of inline secrets are left out."""
+        metadata = {key: value for key, value in vars(self.metadata).items() if value}
+        found = {"kind": self.kind, "metadata": metadata, "spec": spec_to_dict(self.spec, pickle=pickle)}
+        return found | ({"verbose": True} if self.verbose else {})
+
+    def to_yaml(self, *, pickle: bool = False) -> str:
+        """The function as YAML text.
+
+        :param pickle: write objects that do not import by name as cloudpickle; loading it takes ``trusted=True``
+        """
+        return dump_yaml(self.to_dict(pickle=pickle))
+
+    def export(self, target: str = "function.yaml", *, pickle: bool = False) -> str:
+        """Write the function as a YAML file and return its path."""
+        Path(target).write_text(self.to_yaml(pickle=pickle), encoding="utf-8")
+        return target
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *, trusted: bool = False) -> ServingFunction:
+        """The function that :meth:`to_dict` wrote; unknown keys are refused.
+
+        :param trusted: unpickle objects, which runs code
+        """
+        for key in values:
+            if key not in ("kind", "metadata", "spec", "verbose", "status"):
+                raise SpecError(f"the function has an unknown key '{key}'{near(key, ('kind', 'metadata', 'spec'))}")
+        check_kind(values.get("kind"))
+        function = cls()
+        function.metadata = Metadata(**checked(values.get("metadata", {}), Metadata, "metadata"))
+        function.spec = spec_from_dict(values.get("spec", {}), trusted=trusted)
+        for name, child in values.get("spec", {}).get("functions", {}).items():
+            function.spec.functions[name] = cls.from_dict(child, trusted=trusted)
+        function.verbose = bool(values.get("verbose", False))
+        return function
+
+    def copy(self) -> ServingFunction:
+        """An independent function with the same settings."""
+        import copy  # noqa: PLC0415
+
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ServingFunction:
+        import copy  # noqa: PLC0415
+
+        other = ServingFunction()
+        other.metadata, other.spec = copy.deepcopy(self.metadata, memo), copy.deepcopy(self.spec, memo)
+        other.verbose = self.verbose
+        return other
+
+    def __repr__(self) -> str:
+        return f"ServingFunction({self.name!r})"
+
+
+def check_kind(kind: str | None) -> None:
+    """Refuse kinds of functions that hold no graph."""
+    if kind and kind not in KINDS:
+        raise SpecError(f"Millrace makes functions of kind 'serving', not '{kind}'")
+
+
+def caller_namespace() -> list[Source]:
+    """The local and global names of the first caller outside this package."""
+    package = __name__.split(".")[0]
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
+        frame = frame.f_back
+    same = frame.f_locals is frame.f_globals
+    return [frame.f_globals] if same else [dict(frame.f_locals), frame.f_globals]
+
+
+def _listed(namespace: Any) -> list[Source]:
+    if isinstance(namespace, Mapping) or not isinstance(namespace, Iterable):
+        return [namespace]
+    return list(namespace)
+
+

@@ -1,0 +1,191 @@
+"""Making functions: new, from code, from a file or the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ...errors import SpecError, near
+from ..graph.step import warn_inert
+from .code import load_code
+from .function import ServingFunction, check_kind
+from .spec import load_yaml
+
+HUB = "hub://"
+HUB_FOLDER = Path(__file__).resolve().parents[2] / "hub"
+PREFERRED = ("function", "fn")
+
+
+def new_function(
+    name: str = "",
+    project: str = "",
+    tag: str = "",
+    kind: str = "serving",
+    command: str = "",
+    image: str = "",
+    args: list[str] | None = None,
+    runtime: Any = None,
+    mode: str | None = None,
+    handler: Any = None,
+    source: str | None = None,
+    requirements: list[str] | None = None,
+    kfp: bool | None = None,
+    requirements_file: str = "",
+) -> ServingFunction:
+    """A new function; give it a graph with :meth:`ServingFunction.set_topology`.
+
+    :param kind: ``"serving"``
+    :param command: a Python file or notebook with its classes and functions; default: the caller's names
+    :param image: container image, for deployment
+    :param requirements: packages that it needs
+
+    >>> new_function("adder", kind="serving")
+    ServingFunction('adder')
+    """
+    check_kind(kind)
+    warn_inert(args=args, runtime=runtime, mode=mode, handler=handler, source=source, kfp=kfp)
+    function = ServingFunction(_valid_name(name) or "function")
+    function.metadata.project, function.metadata.tag = project, tag
+    function.spec.filename = command or None
+    function.spec.image = image or None
+    function.spec.build.requirements = _requirements(requirements, requirements_file)
+    return function
+
+
+def code_to_function(
+    name: str = "",
+    project: str = "",
+    tag: str = "",
+    filename: str = "",
+    handler: str = "",
+    kind: str = "serving",
+    image: str | None = None,
+    code_output: str = "",
+    embed_code: bool | None = None,
+    description: str = "",
+    requirements: list[str] | str | None = None,
+    categories: list[str] | None = None,
+    labels: dict[str, str] | None = None,
+    with_doc: bool | None = None,
+    ignored_tags: str | None = None,
+    requirements_file: str = "",
+) -> ServingFunction:
+    """A function whose classes and functions are in a Python file or a notebook.
+
+    :param filename: ``.py`` or ``.ipynb``; without one, names are looked up where the function is used
+    """
+    warn_inert(
+        handler=handler or None, code_output=code_output or None, categories=categories, ignored_tags=ignored_tags
+    )
+    listed = [requirements] if isinstance(requirements, str) else requirements
+    name = name or Path(filename).stem
+    function = new_function(name, project, tag, kind, filename, image or "", requirements=listed,
+                            requirements_file=requirements_file)  # fmt: skip
+    if filename and not Path(filename).is_file():
+        raise SpecError(f"the code file '{filename}' does not exist")
+    function.spec.description = description
+    function.metadata.labels = dict(labels or {})
+    return function
+
+
+def import_function(
+    url: str = "",
+    secrets: Any = None,
+    db: str = "",
+    project: str | None = None,
+    new_name: str | None = None,
+    *,
+    trusted: bool = False,
+) -> ServingFunction:
+    """A function from a YAML file, a Python file or notebook that makes one, or ``hub://name``.
+
+    Loading a Python file runs it; so does a YAML file with ``trusted=True``, which unpickles objects.
+
+    :param url: a path, ``file://…``, or ``hub://v2_model_server``; ``_`` and ``-`` are alike in hub names
+    """
+    warn_inert(secrets=secrets, db=db or None)
+    if url.startswith(HUB):
+        function = _from_hub(url)
+    elif "://" in url and not url.startswith("file://"):
+        raise SpecError(f"'{url}' can not be imported: give a path, file://… or hub://…; download other files first")
+    else:
+        function = load_function(url.removeprefix("file://"), trusted=trusted)
+    if new_name:
+        function.metadata.name = _valid_name(new_name)
+    if project:
+        function.metadata.project = project
+    return function
+
+
+def load_function(target: str, *, trusted: bool = False) -> ServingFunction:
+    """The function in ``FILE[:NAME]``: a YAML file, or a Python file or notebook, which is run.
+
+    Without a name it is ``function``, then ``fn``, then the only function that there is.
+    """
+    filename, name = _split_target(target)
+    path = Path(filename)
+    if not path.is_file():
+        raise SpecError(f"the file '{filename}' does not exist")
+    if path.suffix in (".yaml", ".yml"):
+        values = load_yaml(path.read_text(encoding="utf-8"), source=filename)
+        function = ServingFunction.from_dict(values, trusted=trusted)
+        _locate_code(function, path.resolve().parent)
+        return function
+    if path.suffix not in (".py", ".ipynb"):
+        raise SpecError(f"'{filename}' is no .py, .ipynb or .yaml file")
+    return _function_in(vars(load_code(filename, fresh=True)), filename, name)
+
+
+def _split_target(target: str) -> tuple[str, str | None]:
+    filename, colon, name = target.rpartition(":")
+    if colon and name.isidentifier() and Path(filename).suffix:
+        return filename, name
+    return target, None
+
+
+def _function_in(names: dict[str, Any], filename: str, name: str | None) -> ServingFunction:
+    found = {key: value for key, value in names.items() if isinstance(value, ServingFunction)}
+    wanted = [name] if name else [one for one in PREFERRED if one in found] or list(found)[:2]
+    if name and name not in found:
+        raise SpecError(f"'{filename}' has no function named '{name}'{near(name, found)}")
+    if not found:
+        raise SpecError(f"'{filename}' makes no function; it needs one, such as fn = millrace.new_function(…)")
+    if not name and wanted[0] not in PREFERRED and len({id(one) for one in found.values()}) > 1:
+        raise SpecError(f"'{filename}' makes several functions; say which: {filename}:{next(iter(found))}")
+    function = found[wanted[0]]
+    function.spec.filename = function.spec.filename or str(Path(filename).resolve())
+    return function
+
+
+def _locate_code(function: ServingFunction, folder: Path) -> None:
+    """Code files in a spec are relative to the spec's own folder."""
+    for one in [function, *function.spec.functions.values()]:
+        filename = one.spec.filename
+        if filename and not Path(filename).is_absolute() and (folder / filename).is_file():
+            one.spec.filename = str(folder / filename)
+
+
+def _from_hub(url: str) -> ServingFunction:
+    name = url.removeprefix(HUB).split(":")[0].split("/")[-1]
+    folders = {folder.name: folder for folder in HUB_FOLDER.iterdir() if (folder / "function.yaml").is_file()}
+    folder = folders.get(name.replace("-", "_"))
+    if folder is None:
+        raise SpecError(f"the hub has no function '{name}'{near(name, folders)} (it has {', '.join(sorted(folders))})")
+    return load_function(str(folder / "function.yaml"))
+
+
+def _valid_name(name: str) -> str:
+    """A name that Nuclio and Kubernetes take: ``_`` becomes ``-``, as in MLRun."""
+    name = name.replace("_", "-").lower()
+    if name and not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name):
+        raise SpecError(f"'{name}' is no name for a function: lower-case letters, digits and '-', such as 'my-server'")
+    return name
+
+
+def _requirements(listed: list[str] | None, filename: str) -> list[str]:
+    found = list(listed or [])
+    if filename:
+        lines = Path(filename).read_text(encoding="utf-8").splitlines()
+        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return found

@@ -1,0 +1,96 @@
+"""From a function to a running engine: names, context and streams put together, the graph checked and compiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...queues.message import Message
+from ..doors.queues import MemoryStreams
+from ..engine.call import Workshop
+from ..engine.clock import Clock
+from ..engine.compile import Compiler
+from ..engine.context import GraphContext
+from ..engine.engine import Engine
+from ..engine.messages import dumps
+from ..engine.names import Namespace, Source
+from ..graph.checks import validate
+from .code import load_code
+
+if TYPE_CHECKING:
+    from .function import ServingFunction
+
+ERROR_STREAM = "error_stream"
+
+
+def make_engine(
+    function: ServingFunction,
+    sources: list[Source],
+    *,
+    current_function: str = "*",
+    clock: Clock | None = None,
+    verbose: bool | None = None,
+    is_mock: bool = False,
+    max_in_flight: int | None = None,
+) -> tuple[Engine, MemoryStreams]:
+    """Check and compile a function's graph.
+
+    :param sources: where names are looked up first
+    """
+    spec = function.spec
+    validate(function.graph, spec.functions)
+    context = GraphContext(
+        name=function.name,
+        parameters=spec.parameters,
+        secrets=spec.secrets,
+        current_function=current_function,
+        is_mock=is_mock,
+        verbose=function.verbose if verbose is None else verbose,
+        clock=clock,
+    )
+    context.load_mode = spec.load_mode
+    context.data_hosts = tuple(spec.data_hosts)
+    context.root = function.graph
+    streams = MemoryStreams()
+    shop = Workshop(_namespace(function, sources), context, children=_children(function, sources))
+    compiler = Compiler(shop, f"graph '{function.name}'", streams.open, current_function)
+    plan = compiler.compile(function.graph)
+    engine = Engine(plan, context, max_in_flight=max_in_flight)
+    compiler.link.engine = engine
+    if spec.error_stream:
+        _connect_errors(context, streams, engine)
+    if callable(spec.graph_initializer):
+        spec.graph_initializer(engine)
+    return engine, streams
+
+
+def _namespace(function: ServingFunction, sources: list[Source]) -> Namespace:
+    filename = function.spec.filename
+    code: list[Any] = [lambda: load_code(filename)] if filename else []
+    return Namespace([*sources, *code])
+
+
+def _children(function: ServingFunction, sources: list[Source]) -> dict[str, Namespace]:
+    """Where the steps of each child function are looked up: in its own file, then where all others are."""
+    found = {}
+    for name, child in function.spec.functions.items():
+        files = [one for one in (child.spec.filename, function.spec.filename) if one]
+        code: list[Any] = [lambda file=file: load_code(file) for file in files]
+        found[name] = Namespace([*code[:1], *sources, *code[1:]] if child.spec.filename else [*sources, *code])
+    return found
+
+
+def _connect_errors(context: GraphContext, streams: MemoryStreams, engine: Engine) -> None:
+    queue = streams.named(ERROR_STREAM)
+
+    def sink(record: dict[str, Any]) -> None:
+        try:
+            value = dumps(record)
+        except TypeError:
+            value = dumps(record | {"event": {"id": record["event"]["id"], "body": repr(record["event"]["body"])}})
+        message = Message(value, headers={"content-type": "application/json"})
+        if engine.inline:
+            queue.append_now(message)
+        else:
+            engine.thread.post(lambda: queue.append_now(message))
+
+    context.error_sink = sink
