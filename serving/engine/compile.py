@@ -59,7 +59,7 @@ class Compiler:
         """The plan of a whole graph."""
         if isinstance(root, RouterStep):
             flow = FlowStep(name=root.name, engine="sync", steps={})
-            step = RouterStep(**{**vars(root), "name": root.name or "router", "after": [], "responder": True})
+            step = replace(root, name=root.name or "router", after=[], responder=True)
             step.parent = flow
             flow.steps[step.name] = step
             root = flow
@@ -227,9 +227,7 @@ class Compiler:
 
 def _with_default_class(step: TaskStep) -> TaskStep:
     if isinstance(step, RouterStep) and step.class_name is None and step.handler is None:
-        copy = RouterStep(**vars(step))
-        copy.class_name = "millrace.serving.ModelRouter"
-        return copy
+        return replace(step, class_name="millrace.serving.ModelRouter")
     return step
 
 

@@ -96,9 +96,11 @@ class GraphContext:
         self.worker_id = worker_id
         self.stores: dict[str, Callable[[str], Any]] = {}
         self.error_sink: Callable[[dict[str, Any]], None] | None = None
+        self.tracking_sink: Callable[[dict[str, Any]], None] | None = None
+        self.sampling_percentage: float = 100
         self.metrics: dict[str, Any] = {}
         self.load_mode: str | None = None
-        self.default_data_hosts: tuple[str, ...] = ()
+        self.data_hosts: tuple[str, ...] = ()
         self.root: Any = None
         self.server: Any = None
         logger = logging.getLogger(f"millrace.function.{name}")

@@ -71,7 +71,7 @@ class Event:
     """
 
     __slots__ = (
-        "__dict__", "_completion", "_failed", "_id", "_rounds", "_stream", "_time", "body", "content_type", "error",
+        "__dict__", "_completion", "_failed", "_id", "_rest", "_rounds", "_stream", "_time", "body", "content_type", "error",
         "headers", "key", "method", "offset", "origin_state", "path", "trigger",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class Event:
     _failed: StepInfo | None
     _stream: StreamAnswer | None
     _rounds: dict[str, int] | None
+    _rest: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Event:
         self._failed = None
         self._stream = None
         self._rounds = None
+        self._rest = None
 
     @property
     def id(self) -> str:
@@ -171,7 +173,7 @@ class Event:
 
 
 _PUBLIC = ("body", "content_type", "error", "headers", "key", "method", "offset", "origin_state", "path", "trigger")
-_COPIED = (*_PUBLIC, "_completion", "_failed", "_stream", "_rounds")
+_COPIED = (*_PUBLIC, "_completion", "_failed", "_stream", "_rounds", "_rest")
 
 
 def _rebuilt(cls: type[Event], state: dict[str, Any], event_id: str, time: datetime | None, extra: Any) -> Event:

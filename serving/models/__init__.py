@@ -1,0 +1,1 @@
+"""Model servers and the routers before them."""
