@@ -9,7 +9,7 @@ class Sums(V2ModelServer):
         self.model = True
 
     def predict(self, request):
-        return request["inputs"][0].sum(axis=1)
+        return request["inputs"].sum(axis=1)
 
 
 fn = millrace.new_function("bench", kind="serving")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ...errors import DuplicateStep, GraphError, UnknownStep, near
 from .notation import make_step
 from .options import StepOptions
-from .step import Step, TaskStep, warn_inert
+from .step import Step, check_at_least_one, warn_inert
 
 if TYPE_CHECKING:
     import graphviz
@@ -42,6 +42,12 @@ class FlowStep(Step):
     previous: str | None = field(default=None, repr=False)
     pending_cycles: list[tuple[str, str]] = field(default_factory=list, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.engine is not None and self.engine not in get_args(Engine):
+            raise GraphError(f"engine={self.engine!r} is neither 'async' nor 'sync'")
+        check_at_least_one("max_iterations", self.max_iterations)
+        check_at_least_one("max_in_flight", self.max_in_flight)
+
     @property
     def is_root(self) -> bool:
         """Whether the flow is the graph itself."""
@@ -54,14 +60,13 @@ class FlowStep(Step):
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def to(self, class_name: Any = None, name: str | None = None, handler: Any = None, *args: Any, **kw: Any) -> Step:
-        """Add a start step to this flow and return it; a nested flow that has steps gets a step *after* it instead.
+    def _place_after(self) -> tuple[FlowStep, str]:
+        """``to`` on the root, or on a flow that is empty yet, adds a start step; a filled one gets a step after it."""
+        return (self, "") if self.is_root or not self.steps else (self._flow(), self.name)
 
-        The arguments are those of :meth:`Step.to`.
-        """
-        if not self.is_root and self.steps:
-            return super().to(class_name, name, handler, *args, **kw)
-        return self.add_step(class_name, name, handler, "", None, *args, **kw)
+    def _catching_flow(self) -> FlowStep:
+        """``error_handler`` on a flow is for all steps in it."""
+        return self
 
     def add_step(
         self,
@@ -90,11 +95,8 @@ class FlowStep(Step):
         """
         warn_inert(graph_shape=graph_shape, model_endpoint_creation_strategy=model_endpoint_creation_strategy)
         step = make_step(class_name, name, handler, class_args)
-        settings = (("function", function), ("full_event", full_event), ("input_path", input_path),
-                    ("result_path", result_path), ("max_iterations", max_iterations), ("options", options))  # fmt: skip
-        for key, value in settings:
-            if value is not None:
-                setattr(step, key, value)
+        _set(step, function=function, full_event=full_event, input_path=input_path, result_path=result_path,
+             max_iterations=check_at_least_one("max_iterations", max_iterations), options=options)  # fmt: skip
         self.insert_step(step.name, step, after, before)
         if cycle_to:
             step.cycle_to(cycle_to)
@@ -112,10 +114,13 @@ class FlowStep(Step):
             raise GraphError(f"{self.title}: a step's name is a text without '/', not {key!r}")
         if key in self.steps:
             raise DuplicateStep(key, graph=self.title)
-        step.name, step.parent = key, self
-        step.after = [self._named(name, role=f"after= of step '{key}'") for name in _listed(after)] or step.after
-        if before:
-            self._put_before(step, [self._named(name, role=f"before= of step '{key}'") for name in _listed(before)])
+        sources = self._named(after, role=f"after= of step '{key}'") or step.after
+        followers = self._named(before, role=f"before= of step '{key}'")
+        for name in followers:
+            if name in sources:
+                raise GraphError(f"{self.title}: step '{key}' can not come both before and after '{name}'")
+        step.name, step.parent, step.after = key, self, sources
+        self._put_before(step, followers)
         self.steps[key] = step
         self.previous = key
         for source, target in [pair for pair in self.pending_cycles if pair[1] == key]:
@@ -123,27 +128,26 @@ class FlowStep(Step):
             self.steps[source].cycle_to(target)
         return step
 
-    def _named(self, step: str | Step, *, role: str) -> str:
-        name = step if isinstance(step, str) else step.name
-        if name == PREVIOUS:
-            if self.previous is None:
-                raise GraphError(f"{self.title}: after='$prev' needs a step before it")
-            return self.previous
-        if name not in self.steps:
-            raise UnknownStep(name, graph=self.title, role=role, known=self.steps)
-        return name
+    def _named(self, steps: str | Step | list[str | Step] | None, *, role: str) -> list[str]:
+        """The names of steps of this flow; ``"$prev"`` in an empty flow names none."""
+        found = []
+        for step in _listed(steps):
+            name = step if isinstance(step, str) else step.name
+            if name == PREVIOUS:
+                found += [self.previous] if self.previous is not None else []
+            elif name not in self.steps:
+                raise UnknownStep(name, graph=self.title, role=role, known=self.steps)
+            else:
+                found.append(name)
+        return list(dict.fromkeys(found))
 
     def _put_before(self, step: Step, followers: list[str]) -> None:
-        caught = step.name in self.catchers
+        """Let `followers` follow `step` instead of what `step` follows; it takes their sources if it has none."""
+        rejoins = bool(followers) and not step.after and step.name in self.catchers
+        if followers and not step.after and not rejoins:
+            step.after = list(dict.fromkeys(one for name in followers for one in self.steps[name].after))
         for name in followers:
             follower = self.steps[name]
-            if name in step.after:
-                raise GraphError(f"{self.title}: step '{step.name}' can not come both before and after '{name}'")
-            if caught and not step.after:
-                follower.after_step(step.name)
-                continue
-            if not step.after:
-                step.after = list(follower.after)
             follower.after = [one for one in follower.after if one not in step.after] + [step.name]
 
     def add_catcher(
@@ -151,49 +155,32 @@ class FlowStep(Step):
         name: str | None,
         class_name: Any,
         handler: Any,
-        before: str | list[str] | None,
-        function: str | None,
-        full_event: bool | None,
-        input_path: str | None,
-        result_path: str | None,
-        options: StepOptions | None,
-        **class_args: Any,
+        before: str | Step | list[str | Step] | None,
+        class_args: dict[str, Any],
+        **settings: Any,
     ) -> str:
-        """The name of the step that catches; makes the step when a class or handler says what it does."""
+        """The name of the step that catches; makes the step when a class or handler says what it does.
+
+        :param settings: fields of the step, such as ``full_event``
+        """
         if class_name is None and handler is None:
-            if not name or before or class_args:
-                raise GraphError(f"{self.title}: error_handler() needs a name, or class_name= or handler=")
+            if not name or before or class_args or any(value is not None for value in settings.values()):
+                raise GraphError(
+                    f"{self.title}: error_handler() needs class_name= or handler= to make a catcher; with a name alone "
+                    "it means a step that is added with graph.add_step(…, name=, after='', before=)"
+                )
             return name
         step = make_step(class_name, name, handler, class_args)
-        step.function, step.full_event = function, full_event
-        step.input_path, step.result_path = input_path, result_path
-        step.options = options or step.options
-        if isinstance(step, TaskStep) and self.get(step.name) is not None and step.name in self.catchers:
+        _set(step, **settings)
+        followers = self._named(before, role=f"before= of catcher '{step.name}'")
+        if step.name in self.steps and step.name in self.catchers and _is_same(self.steps[step.name], step):
             return step.name
+        previous = self.previous
         self.insert_step(step.name, step)
-        for follower in _listed(before):
-            self.steps[self._named(follower, role=f"before= of catcher '{step.name}'")].after_step(step.name)
-        self.previous = None if self.previous == step.name else self.previous
+        for follower in followers:
+            self.steps[follower].after_step(step.name)
+        self.previous = previous
         return step.name
-
-    def error_handler(
-        self,
-        name: str | None = None,
-        class_name: Any = None,
-        handler: Any = None,
-        before: str | list[str] | None = None,
-        function: str | None = None,
-        full_event: bool | None = None,
-        input_path: str | None = None,
-        result_path: str | None = None,
-        options: StepOptions | None = None,
-        **class_args: Any,
-    ) -> Self:
-        """Send events that fail in any step without a catcher of its own to this one; see :meth:`Step.error_handler`."""
-        self.on_error = self.add_catcher(
-            name, class_name, handler, before, function, full_event, input_path, result_path, options, **class_args
-        )
-        return self
 
     def add_flow(self, name: str, after: str | Step | list[str | Step] | None = None, **settings: Any) -> FlowStep:
         """Add a nested flow and return it, to be filled.
@@ -210,7 +197,7 @@ class FlowStep(Step):
         """Fill the flow with a chain of steps (objects, names or dicts of :meth:`Step.to` arguments)."""
         if self.steps and not force:
             raise GraphError(f"{self.title} already has steps; set_flow(…, force=True) replaces them")
-        self.steps.clear()
+        self.clear_children()
         last: Step = self
         for one in steps:
             last = last.to(**one) if isinstance(one, dict) else last.to(one)
@@ -221,20 +208,23 @@ class FlowStep(Step):
     @property
     def catchers(self) -> set[str]:
         """The names of the steps that catch errors in this flow."""
-        names = {step.on_error for step in self.steps.values() if step.on_error}
+        names = {step.on_error for step in self.steps.values() if step.on_error and not step.catches_inside}
         return names | {self.on_error} if self.on_error else names
+
+    @property
+    def catches_inside(self) -> bool:
+        """Whether its catcher is one of its own steps, and none of the flow around it."""
+        return self.on_error in self.steps
 
     def get(self, name: str) -> Step | None:
         """The step of this name, or ``None``."""
         return self.steps.get(name)
 
-    def path_to_step(self, path: str) -> Step:
-        """The step at a path such as ``flow/router/route``."""
-        step: Any = self
-        for name in path.strip("/").split("/"):
-            step = step[name]
-        found: Step = step
-        return found
+    def child(self, name: str) -> Step:
+        """The step of this name."""
+        if name not in self.steps:
+            raise UnknownStep(name, graph=self.title, role="the path", known=self.steps)
+        return self.steps[name]
 
     def clear_children(self, steps: list[str] | None = None) -> None:
         """Remove these steps, or all."""
@@ -261,9 +251,15 @@ class FlowStep(Step):
         return self.steps[name]
 
     def __delitem__(self, name: str) -> None:
+        around, _, last = name.rpartition("/")
+        if around:
+            inner: Any = self[around]
+            del inner[last]
+            return
         step = self[name]
         del self.steps[name]
         step.parent = None
+        self.pending_cycles = [pair for pair in self.pending_cycles if pair[0] != name]
         if self.previous == name:
             self.previous = next(reversed(self.steps), None)
 
@@ -290,6 +286,19 @@ class FlowStep(Step):
         from .mermaid import to_mermaid  # noqa: PLC0415
 
         return to_mermaid(self)
+
+
+def _set(step: Step, **settings: Any) -> None:
+    """Set the fields for which something was said; a finished step keeps its own for the others."""
+    for name, value in settings.items():
+        if value is not None:
+            setattr(step, name, value)
+
+
+def _is_same(one: Step, other: Step) -> bool:
+    """Whether two catchers do the same, so that several steps may ask for it in the same words."""
+    ours, theirs = ({**vars(step), "parent": None, "after": None} for step in (one, other))
+    return type(one) is type(other) and all(ours[name] is theirs[name] or ours[name] == theirs[name] for name in ours)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,17 +1,19 @@
-"""From what a user writes for a step to the node it means: ``"Echo"``, ``"*Router"``, ``"$queue"``, ``">>"``, objects."""
+"""From what a user writes to the node it means: ``"Echo"``, ``"*Router"``, ``"$queue"``, ``">>"``, objects."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-from ...errors import GraphError, near
+from ...errors import BadStepArguments, GraphError, near
+from .options import OPTION_NAMES
 from .router import RouterStep
 from .step import QueueStep, Step, TaskStep
 
 QUEUE_NOTATIONS = (">>", "$queue")
 QUEUE_ARGUMENTS = ("path", "shards", "retention_in_hours", "trigger_args")
 QUEUE_BACKEND_ARGUMENTS = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letter", "ordering")
+ROUTER_KIND = "router"
 REMOTE = "$remote"
 
 
@@ -21,16 +23,32 @@ def make_step(class_name: Any, name: str | None, handler: Any, class_args: dict[
         return _given(class_name, name, handler, class_args)
     if isinstance(class_name, str) and class_name in QUEUE_NOTATIONS:
         return _queue(name, class_args)
-    if inspect.isroutine(class_name) and handler is None:
-        class_name, handler = None, class_name
     if class_name is None and handler is None:
         raise GraphError(f"step {name or ''!r}: give class_name= or handler=")
-    name = name or default_name(class_name, handler)
-    if isinstance(class_name, str) and class_name.startswith("*"):
-        return RouterStep(name=name, class_name=class_name[1:] or None, handler=handler, class_args=class_args)
-    if class_name == REMOTE:
-        class_name = "millrace.steps.RemoteStep"
-    return TaskStep(name=name, class_name=class_name, handler=handler, class_args=class_args)
+    step = make_task(class_name, handler, class_args)
+    step.name = name or default_name(class_name, handler)
+    return step
+
+
+def make_task(class_name: Any, handler: Any, class_args: dict[str, Any]) -> TaskStep:
+    """A task, or for ``"*Name"`` and router classes and objects a router; without a name."""
+    if inspect.isroutine(class_name) and handler is None:
+        class_name, handler = None, class_name
+    if class_args and class_name is not None and not isinstance(class_name, (str, type)):
+        engine_only = [name for name in class_args if name not in OPTION_NAMES]
+        if engine_only:
+            raise BadStepArguments(
+                f"{type(class_name).__name__} is already made, it takes no '{engine_only[0]}': "
+                "give the class instead of the object, or give the argument where the object is made"
+            )
+    if isinstance(class_name, str):
+        if class_name.startswith("*"):
+            return RouterStep(class_name=class_name[1:] or None, handler=handler, class_args=class_args)
+        if class_name == REMOTE:
+            class_name = "millrace.steps.RemoteStep"
+    elif getattr(class_name, "step_kind", None) == ROUTER_KIND:
+        return RouterStep(class_name=class_name, handler=handler, class_args=class_args)
+    return TaskStep(class_name=class_name, handler=handler, class_args=class_args)
 
 
 def _given(step: Step, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:
@@ -63,7 +81,8 @@ def default_name(class_name: Any, handler: Any) -> str:
         if class_name is not None and target.startswith("*") and not name:
             return "router"
     else:
-        name = getattr(target, "__name__", type(target).__name__)
+        own = None if isinstance(target, type) else getattr(target, "name", None)
+        name = own if isinstance(own, str) and own else getattr(target, "__name__", type(target).__name__)
     if not name.isidentifier() and not name.replace("-", "_").isidentifier():
         raise GraphError(f"the step of {target!r} needs a name=")
     return name

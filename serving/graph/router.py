@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ...errors import GraphError, near
+from ...errors import GraphError, UnknownStep, near
 from .options import StepOptions
 from .step import Step, TaskStep, warn_inert
 
@@ -52,12 +53,13 @@ class RouterStep(TaskStep):
             if class_name is None and handler is None:
                 raise GraphError(f"router '{self.name}', route '{key}': give route=, class_name= or handler=")
             route = make_route(class_name, handler, class_args)
-            route.full_event, route.input_path, route.result_path = full_event, input_path, result_path
         elif class_args or class_name is not None or handler is not None:
             raise GraphError(f"router '{self.name}', route '{key}': route= is complete, it takes no further arguments")
-        if options is not None:
-            route.options = options
-        route.function = function or route.function
+        settings = {"function": function, "full_event": full_event, "input_path": input_path,
+                    "result_path": result_path, "options": options}  # fmt: skip
+        for name, value in settings.items():
+            if value is not None:
+                setattr(route, name, value)
         if key in self.routes:
             logger.warning("router '%s': route '%s' is replaced", self.name, key)
         return self.put(key, route)
@@ -66,6 +68,10 @@ class RouterStep(TaskStep):
         """Set the route of a key."""
         if not isinstance(key, str) or not key:
             raise GraphError(f"router '{self.name}': a route's key is a text, not {key!r}")
+        if not isinstance(route, Step):
+            raise GraphError(f"router '{self.name}', route '{key}': route= is a step, not a {type(route).__name__}")
+        if route.parent is not None:
+            raise GraphError(f"router '{self.name}', route '{key}': step '{route.path}' is already in a flow")
         route.name = key
         self.routes[key] = route
         return route
@@ -75,13 +81,20 @@ class RouterStep(TaskStep):
         for key in list(self.routes) if keys is None else keys:
             del self[key]
 
+    def child(self, name: str) -> Step:
+        """The route of this key."""
+        if name not in self.routes:
+            raise UnknownStep(name, graph=f"router '{self.path}'", role="the path", known=self.routes)
+        return self.routes[name]
+
     def __getitem__(self, key: str) -> Step:
         if key not in self.routes:
             raise KeyError(f"router '{self.name}' has no route '{key}'{near(key, self.routes)}")
         return self.routes[key]
 
     def __delitem__(self, key: str) -> None:
-        del self.routes[self[key].name]
+        _ = self[key]
+        del self.routes[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.routes)
@@ -96,7 +109,11 @@ class RouterStep(TaskStep):
 def make_route(class_name: Any, handler: Any, class_args: dict[str, Any]) -> Step:
     """A route of a class or handler; ``"*Name"`` makes a nested router."""
     if isinstance(class_name, Step):
+        if class_args or handler is not None:
+            raise GraphError(f"the route '{class_name.name}' is complete, it takes no handler or further arguments")
         return class_name
+    if inspect.isroutine(class_name) and handler is None:
+        class_name, handler = None, class_name
     if isinstance(class_name, str) and class_name.startswith("*"):
         return RouterStep(class_name=class_name[1:] or None, handler=handler, class_args=class_args)
     return TaskStep(class_name=class_name, handler=handler, class_args=class_args)

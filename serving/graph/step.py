@@ -7,6 +7,7 @@ Every node is a :class:`Step`. Which steps follow which is said by ``after`` (a 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,14 +18,28 @@ from .options import StepOptions
 if TYPE_CHECKING:
     from .flow import FlowStep
 
-INERT_ARGUMENTS = ("model_endpoint_creation_strategy", "creation_strategy", "graph_shape", "outputs")
+PACKAGE = __name__.partition(".")[0]
 
 
 def warn_inert(**given: Any) -> None:
-    """Say once that arguments which other engines know do nothing here."""
+    """Say once, at the line of the caller outside this package, that arguments known to MLRun do nothing here."""
     for name, value in given.items():
         if value is not None:
-            warnings.warn(f"{name}= does nothing in Millrace", UserWarning, stacklevel=4)
+            warnings.warn(f"{name}= does nothing in Millrace", UserWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def check_at_least_one(name: str, value: Any) -> Any:
+    """A number of rounds or events, which is 1 or more, or ``None``."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise GraphError(f"{name}={value!r} must be a whole number of 1 or more")
+    return value
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,9 +74,25 @@ class Step:
         """The names from the root to this step, joined by ``/``; the root's own name is left out."""
         return f"{self.parent.path}/{self.name}" if self.parent and self.parent.path else self.name
 
+    @property
+    def catches_inside(self) -> bool:
+        """Whether the catcher that `on_error` names is a step inside this one."""
+        return False
+
+    def child(self, name: str) -> Step:
+        """The step or route of this name inside this one."""
+        raise GraphError(f"step '{self.path}' is a {self.kind} and has no '{name}' in it")
+
+    def path_to_step(self, path: str) -> Step:
+        """The step at a path such as ``flow/router/route``, seen from this one."""
+        step = self
+        for name in path.strip("/").split("/") if path.strip("/") else []:
+            step = step.child(name)
+        return step
+
     def _flow(self) -> FlowStep:
         if self.parent is None:
-            raise GraphError(f"step '{self.name}' is in no flow yet: add it with graph.to(step) or graph.add_step(step)")
+            raise GraphError(f"step '{self.name}' is in no flow yet: add it with graph.to(step) or add_step(step)")
         return self.parent
 
     def to(
@@ -92,10 +123,20 @@ class Step:
         >>> graph.to(name="a", handler="(event + 1)").to(name="b", handler="(event * 2)").after
         ['a']
         """
-        return self._flow().add_step(
-            class_name, name, handler, self.name, None, graph_shape, function, full_event, input_path, result_path,
+        flow, after = self._place_after()
+        step: Step = flow.add_step(
+            class_name, name, handler, after, None, graph_shape, function, full_event, input_path, result_path,
             model_endpoint_creation_strategy, cycle_to, max_iterations, options, **class_args,
         )  # fmt: skip
+        return step
+
+    def _place_after(self) -> tuple[FlowStep, str]:
+        """The flow that :meth:`to` adds to, and the step that the new one comes after; none: it is a start step."""
+        return self._flow(), self.name
+
+    def _catching_flow(self) -> FlowStep:
+        """The flow that this step's catcher is in."""
+        return self._flow()
 
     def error_handler(
         self,
@@ -115,9 +156,10 @@ class Step:
         With only a name, the catcher is a step added elsewhere with ``after=""``. With a class or handler the catcher
         is made here. Without `before` its result is the answer; with it, the event goes on at that step.
         """
-        self.on_error = self._flow().add_catcher(
-            name, class_name, handler, before, function, full_event, input_path, result_path, options, **class_args
-        )
+        self.on_error = self._catching_flow().add_catcher(
+            name, class_name, handler, before, class_args, function=function, full_event=full_event,
+            input_path=input_path, result_path=result_path, options=options,
+        )  # fmt: skip
         return self
 
     def respond(self) -> Self:
@@ -125,16 +167,19 @@ class Step:
         self.responder = True
         return self
 
-    def cycle_to(self, *names: str | list[str], max_iterations: int | None = None) -> Self:
+    def cycle_to(self, *names: str | Step | list[str | Step], max_iterations: int | None = None) -> Self:
         """Let events go from this step back to earlier ones, and return this step.
+
+        A step that is named here may also be added later.
 
         :param max_iterations: how often one event may come to this step; default: the graph's, which is 100
         """
         flow = self._flow()
         if max_iterations is not None:
-            self.max_iterations = max_iterations
-        for name in names:
-            for target in [name] if isinstance(name, str) else name:
+            self.max_iterations = check_at_least_one("max_iterations", max_iterations)
+        for given in names:
+            for one in given if isinstance(given, (list, tuple)) else [given]:
+                target = one if isinstance(one, str) else one.name
                 found = flow.get(target)
                 if found is None:
                     flow.pending_cycles.append((self.name, target))

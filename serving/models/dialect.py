@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -68,11 +69,25 @@ def read_request(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
     return {**body, "inputs": decode_inputs(body)}, asked
 
 
+_second, _second_text = 0, ""
+
+
+def now_text() -> str:
+    """The time in UTC as ``str(datetime.now(UTC))`` writes it; the text of the second is kept while it lasts."""
+    global _second, _second_text
+    now = time.time()
+    second = int(now)
+    if second != _second:
+        _second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        _second = second
+    return f"{_second_text}.{int((now - second) * 1e6):06d}+00:00"
+
+
 def write_plain(name: str, version: str, event_id: str, outputs: Any, *, timestamp: bool = True) -> dict[str, Any]:
     """MLRun's answer."""
     answer = {"id": event_id, "model_name": name, "outputs": outputs}
     if timestamp:
-        answer["timestamp"] = str(datetime.now(UTC))
+        answer["timestamp"] = now_text()
     if version:
         answer["model_version"] = version
     return answer

@@ -101,10 +101,12 @@ class BaseModelRouter:
 
     def do_event(self, event: Event) -> Any:
         """Serve one event."""
-        if event.body.__class__ is not dict or self._parses:
+        body = event.body
+        if body.__class__ is not dict or self._parses:
             event = self.parse_event(event)
-        if "data_url" in (event.body or ()):
-            check_url(event.body["data_url"], self.context.data_hosts)
+            body = event.body or {}
+        if "data_url" in body:
+            check_url(body["data_url"], self.context.data_hosts)
         if self._before:
             event = self.preprocess(event)
         told = self.told(event)

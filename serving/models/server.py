@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from ...errors import (
 from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event, Response
-from .dialect import checked_body, read_request, write_plain, write_tensors
-from .either import run_now
+from .dialect import PLAIN, Asked, checked_body, read_request, write_plain, write_tensors
 from .match import INFER_OPERATIONS, own_rest
 from .schema import Declared, check_inputs, rows_by_feature
 from .tracking import Tracker
 
-BUILT_IN = (*INFER_OPERATIONS, "infer_dict", "predict_dict", "explain")
+DICT_OPERATIONS = ("infer_dict", "predict_dict")
+BUILT_IN = (*INFER_OPERATIONS, *DICT_OPERATIONS, "explain")
+NO_INPUTS = (str, int, float, bool, type(None))
 HOOKS = ("preprocess", "validate", "predict", "explain", "postprocess")
 
 
@@ -95,8 +97,9 @@ class V2ModelServer:
         self._awaited = {hook: is_async(getattr(self, hook)) for hook in HOOKS}
         asynchronous = any(self._awaited.values()) or any(is_async(one) for one in self._operations.values())
         self._tracker = Tracker(self.context, self)
+        self._prepares = self._own["preprocess"] or self._own["validate"]
         if asynchronous and type(self).do_event is V2ModelServer.do_event:
-            self.do_event = self._handle  # type: ignore[method-assign, assignment]
+            self.do_event = self._do_event_async  # type: ignore[method-assign, assignment]
 
     # -- what a subclass gives -----------------------------------------------------------------------------------
 
@@ -202,109 +205,153 @@ class V2ModelServer:
 
     def do_event(self, event: Event) -> Event:
         """Serve one request: the operation is what the path says behind the model's name."""
-        served: Event = run_now(self._handle(event))
-        return served
-
-    async def _handle(self, event: Event) -> Event:
-        rest = event._rest if event._rest is not None else own_rest(event.path, self.name)
-        op = "/".join(rest)
-        if event.method == "GET" and op in ("", "ready", *BUILT_IN):
-            event.body = self._told(op)
-            return event
-        body = event.body
-        if not op and isinstance(body, dict) and event.path in ("", "/"):
-            op = body.get("operation") or ""
-        op = op or "infer"
-        if op in INFER_OPERATIONS or op in BUILT_IN:
-            event.body = await self._infer(event, body, op)
-        elif op in self._operations:
-            self._must_be_ready()
-            result = self._operations[op](event)
-            event.body = await result if is_async(self._operations[op]) else result
-        elif op == "ready":
-            event.body = self._told(op)
+        op = self._operation(event)
+        if op in BUILT_IN and event.method != "GET":
+            event.body = self._infer(event, op)
         else:
-            raise OperationNotFound(op, model=self.name, known=self.operations)
+            event.body = self._other(event, op)
         return event
 
-    def _told(self, op: str) -> Any:
+    async def _do_event_async(self, event: Event) -> Event:
+        op = self._operation(event)
+        if op in BUILT_IN and event.method != "GET":
+            event.body = await self._infer_async(event, op)
+        else:
+            body = self._other(event, op)
+            event.body = await body if isawaitable(body) else body
+        return event
+
+    def _operation(self, event: Event) -> str:
+        rest = event._rest if event._rest is not None else own_rest(event.path, self.name)
+        if rest:
+            return rest[0] if len(rest) == 1 else "/".join(rest)
+        if event.method == "GET":
+            return ""
+        body = event.body
+        if event.path == "/" and body.__class__ is dict:
+            return body.get("operation") or "infer"
+        return "infer"
+
+    def _other(self, event: Event, op: str) -> Any:
+        """What is not an inference: metadata, readiness, the model's own operations."""
         if op == "ready":
             return Response(body={"name": self.name, "ready": self.ready}, status_code=200 if self.ready else 503)
-        if op:
+        if op == "":
+            found = {"name": self.name, "platform": "millrace", "inputs": self.inputs, "outputs": self.outputs}
+            return found | ({"version": self.version, "versions": [self.version]} if self.version else {})
+        if op in BUILT_IN:
             raise MethodNotAllowed(f"model '{self.name}': '{op}' takes POST")
-        found = {"name": self.name, "platform": "millrace", "inputs": self.inputs, "outputs": self.outputs}
-        return found | ({"version": self.version, "versions": [self.version]} if self.version else {})
+        if op not in self._operations:
+            raise OperationNotFound(op, model=self.name, known=self.operations)
+        self._must_be_ready()
+        return self._operations[op](event)
 
     def _must_be_ready(self) -> None:
         if not self.ready:
             raise ModelNotReady(self.name, reason=self.error or "it is still loading")
 
-    async def _infer(self, event: Event, body: Any, op: str) -> Any:
-        self._must_be_ready()
-        request, asked = read_request(checked_body(body, model=self.name))
-        request = await self._checked(request, op)
-        started = time.perf_counter()
-        hook = "explain" if op == "explain" else "predict"
-        try:
-            outputs = self.explain(request) if hook == "explain" else self.predict(request)
-            if self._awaited[hook]:
-                outputs = await outputs
-        except Exception as error:
-            if self._tracker.is_on:
-                self._tracker.failure(op, event.id, request.get("inputs"), error)
-            raise
-        if asked.tensors and not self._own["postprocess"]:
-            answer = write_tensors(self.name, self.version, event, outputs, asked, declared=self.outputs)
+    # -- inference: the same steps twice, since a plain one must not pay for awaiting -------------------------------
+
+    def _infer(self, event: Event, op: str) -> Any:
+        request, asked = self._read(event.body)
+        if self._prepares:
+            try:
+                request = self.preprocess(request, op)
+                self._check(request, op)
+                request = self.validate(request, op)
+            except Exception as error:
+                raise self._refused(error) from error
         else:
-            event_id = request.get("id") or event.id
-            answer = write_plain(self.name, self.version, event_id, outputs, timestamp=hook != "explain")
-            if self._own["postprocess"]:
-                answer = self.postprocess(answer)
-                answer = await answer if self._awaited["postprocess"] else answer
-            if asked.tensors and isinstance(answer, dict) and "outputs" in answer:
-                answer = write_tensors(self.name, self.version, event, answer["outputs"], asked, declared=self.outputs)
-        if self._tracker.is_on:
-            self._track(event, request, answer, outputs, op, time.perf_counter() - started)
+            self._check(request, op)
+        started = time.perf_counter() if self._tracker.is_on else 0.0
+        try:
+            outputs = self.explain(request) if op == "explain" else self.predict(request)
+        except Exception as error:
+            self._track_failure(event, request, op, error)
+            raise
+        answer = self._answer(event, request, asked, outputs, op)
+        if self._own["postprocess"]:
+            answer = self._answered(event, asked, self.postprocess(answer))
+        self._track(event, request, answer, outputs, op, started)
         return answer
 
-    async def _checked(self, request: dict[str, Any], op: str) -> dict[str, Any]:
-        """The request after preprocess, the checks and validate; what they raise is the client's fault."""
+    async def _infer_async(self, event: Event, op: str) -> Any:
+        request, asked = self._read(event.body)
         try:
-            if self._own["preprocess"]:
-                request = self.preprocess(request, op)  # type: ignore[assignment]
-                request = await request if self._awaited["preprocess"] else request  # type: ignore[misc]
+            request = await self._call("preprocess", request, op)
             self._check(request, op)
-            if self._own["validate"]:
-                request = self.validate(request, op)
-                request = await request if self._awaited["validate"] else request  # type: ignore[misc]
-        except MillraceError:
-            raise
+            request = await self._call("validate", request, op)
         except Exception as error:
-            raise InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}") from error
-        return request
+            raise self._refused(error) from error
+        started = time.perf_counter()
+        try:
+            outputs = await self._call("explain" if op == "explain" else "predict", request)
+        except Exception as error:
+            self._track_failure(event, request, op, error)
+            raise
+        answer = self._answer(event, request, asked, outputs, op)
+        if self._own["postprocess"]:
+            answer = self._answered(event, asked, await self._call("postprocess", answer))
+        self._track(event, request, answer, outputs, op, started)
+        return answer
+
+    async def _call(self, hook: str, *args: Any) -> Any:
+        result = getattr(self, hook)(*args)
+        return await result if self._awaited[hook] else result
+
+    def _read(self, body: Any) -> tuple[dict[str, Any], Asked]:
+        if not self.ready:
+            self._must_be_ready()
+        return read_request(checked_body(body, model=self.name))
+
+    def _refused(self, error: Exception) -> MillraceError:
+        """What preprocess and validate raise is the client's fault."""
+        if isinstance(error, MillraceError):
+            return error
+        return InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}")
 
     def _check(self, request: Any, op: str) -> None:
-        if not isinstance(request, dict) or "inputs" not in request:
+        if request.__class__ is not dict and (not isinstance(request, dict) or "inputs" not in request):
             raise InvalidInput(f"model '{self.name}': expected key 'inputs' in the request body")
         inputs = request["inputs"]
-        if op.endswith("_dict"):
+        if op in DICT_OPERATIONS:
             if not self.features:
                 raise BadRequest(f"model '{self.name}' has no features= to order the rows of {op} by")
             request["inputs"] = inputs = rows_by_feature(inputs, self.features, model=self.name)
         if inputs.__class__ is list:
             if not inputs:
                 raise InvalidInput(f"model '{self.name}': 'inputs' is empty")
-        elif isinstance(inputs, (str, int, float, bool, type(None))) or (isinstance(inputs, dict) and not _arrays(inputs)):
-            raise InvalidInput(f"model '{self.name}': expected 'inputs' to be a list, not {type(inputs).__name__}")
+        elif isinstance(inputs, NO_INPUTS) or (isinstance(inputs, dict) and not _arrays(inputs)):
+            kind = type(inputs).__name__
+            raise InvalidInput(f"model '{self.name}': expected 'inputs' to be a list, not {kind}")
         if self.inputs:
             check_inputs(inputs, self.inputs, model=self.name)
 
-    def _track(self, event: Event, request: dict[str, Any], answer: Any, outputs: Any, op: str, seconds: float) -> None:
+    def _answer(self, event: Event, request: dict[str, Any], asked: Asked, outputs: Any, op: str) -> Any:
+        if asked is not PLAIN and not self._own["postprocess"]:
+            return write_tensors(self.name, self.version, event, outputs, asked, declared=self.outputs)
+        event_id = request.get("id") or event.id
+        return write_plain(self.name, self.version, event_id, outputs, timestamp=op != "explain")
+
+    def _answered(self, event: Event, asked: Asked, answer: Any) -> Any:
+        """What postprocess made, in tensors where they were asked for."""
+        if asked is PLAIN or not isinstance(answer, dict) or "outputs" not in answer:
+            return answer
+        return write_tensors(self.name, self.version, event, answer["outputs"], asked, declared=self.outputs)
+
+    def _track(self, event: Event, request: dict[str, Any], answer: Any, outputs: Any, op: str, started: float) -> None:
+        if not self._tracker.is_on:
+            return
         response = answer if isinstance(answer, dict) else {"outputs": outputs}
         logged_inputs, logged_outputs = self.logged_results(request, response, op)
         inputs = request["inputs"] if logged_inputs is None else logged_inputs
         shown = outputs if logged_outputs is None else logged_outputs
+        seconds = time.perf_counter() - started
         self._tracker.record(op, request.get("id") or event.id, inputs, shown, seconds, self.metrics)
+
+    def _track_failure(self, event: Event, request: dict[str, Any], op: str, error: Exception) -> None:
+        if self._tracker.is_on:
+            self._tracker.failure(op, request.get("id") or event.id, request.get("inputs"), error)
 
 
 def _run_in_thread(load: Callable[..., Any]) -> None:

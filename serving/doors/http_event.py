@@ -1,0 +1,136 @@
+"""From a request that has been read to an event."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import numpy as np
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+from ...errors import BadRequest
+from ..engine.event import Event, MockTrigger
+from ..models.binary import split_binary
+from ..models.dialect import BINARY_HEADER
+from ..models.tensors import decode_inputs
+from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER, parse_body
+
+FORM = "application/x-www-form-urlencoded"
+BINARY_SIZE = "binary_data_size"
+HTTP = MockTrigger("http", "http")
+
+# Looked up in every request; an istr is compared without being folded to one case each time.
+_CONTENT_TYPE, _BINARY = istr("Content-Type"), istr(BINARY_HEADER)
+_EVENT_ID, _EVENT_PATH = istr(EVENT_ID_HEADER), istr(EVENT_PATH_HEADER)
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+
+class HttpEvent(Event):
+    """An event that came over HTTP.
+
+    Its `path` is decoded and has no query; its `headers` keep the names as they came and are found in any case.
+
+    :ivar query_string: what stands behind the ``?`` of the URL, as it came
+
+    >>> event = make_event("GET", "/items/a%20b?size=3&size=4", CIMultiDict(), b"")
+    >>> event.path, event.query_string, event.fields
+    ('/items/a b', 'size=3&size=4', {'size': '4'})
+    """
+
+    __slots__ = ()
+    query_string = ""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The parameters in the query string by name; of several with one name, the last."""
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+
+def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEvent:
+    """The event for a request.
+
+    :param target: the request target as it came: path and query
+    :param raw: the body, decompressed
+    :raises BadRequest: the body is not what its headers say
+    :raises InvalidInput: a binary tensor in it is not what the JSON says
+    """
+    content_type = headers.get(_CONTENT_TYPE)
+    if _BINARY in headers:
+        body = parse_binary(raw, headers[_BINARY])
+    else:
+        body = parse_raw(raw, content_type)
+    path, query = split_target(target)
+    event = HttpEvent(body, content_type, headers.copy(), method, path, headers.get(_EVENT_ID), HTTP)
+    if query:
+        event.query_string = query
+    if _EVENT_PATH in headers:
+        event.path = headers[_EVENT_PATH]
+    return event
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The decoded path and the raw query of a request target.
+
+    >>> split_target("/a%20b?x=%20"), split_target("http://host:80/a?b"), split_target("*")
+    (('/a b', 'x=%20'), ('/a', 'b'), ('*', ''))
+    """
+    if not target.startswith("/") and "://" in target:
+        parts = urlsplit(target)
+        return unquote(parts.path) or "/", parts.query
+    path, _, query = target.partition("?")
+    if "#" in target:
+        path, query = path.partition("#")[0], query.partition("#")[0]
+    return (unquote(path) if "%" in path else path), query
+
+
+def parse_raw(raw: bytes, content_type: str | None) -> Any:
+    """The body by its content type. No body is ``None``, unless the type says text or bytes.
+
+    ``curl -d`` sends JSON as a form unless it is told otherwise, so a form that is JSON is taken as JSON.
+
+    >>> parse_raw(b'{"x": 1}', "application/x-www-form-urlencoded"), parse_raw(b"x=1", FORM), parse_raw(b"", None)
+    ({'x': 1}, b'x=1', None)
+    """
+    if not raw and not content_type:
+        return None
+    if content_type is not None and raw[:1] in (b"{", b"[") and content_type.startswith(FORM):
+        try:
+            return orjson.loads(raw)
+        except ValueError:
+            return raw
+    return parse_body(raw, content_type)
+
+
+def parse_binary(raw: bytes, length: str) -> dict[str, Any]:
+    """A body with binary tensors, as the body that the same tensors have in JSON, with arrays as their ``data``.
+
+    :param length: the header ``Inference-Header-Content-Length``
+    """
+    if not (length.isascii() and length.isdigit()):
+        raise BadRequest(f"{BINARY_HEADER} is {length!r}, not the length of the JSON in bytes")
+    head, rest = split_binary(raw, int(length))
+    if not rest and not any(_binary_size(tensor) is not None for tensor in _tensors(head)):
+        return head
+    arrays = decode_inputs(head, rest)
+    by_name = {head["inputs"][0]["name"]: arrays} if isinstance(arrays, np.ndarray) else arrays
+    return {**head, "inputs": [_with_array(tensor, by_name[tensor["name"]]) for tensor in head["inputs"]]}
+
+
+def _tensors(head: dict[str, Any]) -> list[Any]:
+    inputs = head.get("inputs")
+    return inputs if isinstance(inputs, list) else []
+
+
+def _binary_size(tensor: Any) -> Any:
+    parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+    return parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
+
+
+def _with_array(tensor: dict[str, Any], array: Any) -> dict[str, Any]:
+    if _binary_size(tensor) is None:
+        return tensor
+    parameters = {name: value for name, value in tensor["parameters"].items() if name != BINARY_SIZE}
+    made = {name: value for name, value in tensor.items() if name != "parameters"} | {"data": array}
+    return made | {"parameters": parameters} if parameters else made

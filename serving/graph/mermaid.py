@@ -1,0 +1,283 @@
+"""What a picture of a graph shows, and the picture in the text language of Mermaid.
+
+:func:`picture_of` says what there is to draw: nodes, groups of nodes and edges. :func:`to_mermaid` writes it as Mermaid,
+which many editors and wikis draw; :mod:`.draw` gives it to Graphviz.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .checks import start_steps
+from .flow import FlowStep
+from .router import RouterStep
+from .step import QueueStep, Step, TaskStep
+
+DETAIL_LENGTH = 32
+DEFAULT_ROUTER = "ModelRouter"
+
+
+@dataclass(eq=False)
+class Node:
+    """One step, drawn as one shape.
+
+    :param key: the step's path; ``%`` begins those that are no steps
+    :param detail: the class, function or address behind the name
+    """
+
+    key: str
+    label: str
+    kind: Literal["start", "task", "router", "queue", "any"] = "task"
+    detail: str = ""
+    responder: bool = False
+    catcher: bool = False
+
+    @property
+    def entry(self) -> Node:
+        """The node that an arrow to this one points at."""
+        return self
+
+    exit = entry
+
+
+@dataclass(eq=False)
+class Group:
+    """Steps in a frame: a child function, a router with its routes, or a nested flow.
+
+    :param starts: where events come in
+    :param ends: where they go out
+    """
+
+    key: str
+    label: str
+    kind: Literal["function", "router", "flow"]
+    members: list[Node | Group] = field(default_factory=list)
+    starts: list[Node | Group] = field(default_factory=list)
+    ends: list[Node | Group] = field(default_factory=list)
+
+    @property
+    def entry(self) -> Node:
+        """The node in it that an arrow to the group points at, where one must be named."""
+        return self.starts[0].entry
+
+    @property
+    def exit(self) -> Node:
+        """The node in it, in the middle, that an arrow out of the group begins at."""
+        return self.ends[len(self.ends) // 2].exit
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """An arrow: to the next step, to a route, to the step that catches errors, or back around a cycle."""
+
+    source: Node | Group
+    target: Node | Group
+    kind: Literal["next", "route", "error", "cycle"] = "next"
+    label: str = ""
+
+
+@dataclass
+class Picture:
+    """All there is to draw of a graph."""
+
+    name: str
+    members: list[Node | Group] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+
+
+def picture_of(root: FlowStep | RouterStep) -> Picture:
+    """What to draw of a graph. It need not be valid: what a step names and nobody has is left out.
+
+    >>> graph = FlowStep()
+    >>> _ = graph.to(name="strip", handler="(event.strip())").respond()
+    >>> [(edge.source.label, edge.target.label) for edge in picture_of(graph).edges]
+    [('start', 'strip')]
+    """
+    picture = Picture(root.name or root.kind)
+    start = Node("%start", "start", "start")
+    picture.members.append(start)
+    if isinstance(root, RouterStep):
+        router = _router(picture, root, root.name or "router", catcher=False)
+        router.entry.responder = True
+        picture.members.append(router)
+        starts: list[Node | Group] = [router]
+    else:
+        starts = _flow(picture, root, "", picture.members)[0]
+    picture.edges[:0] = [Edge(start, _inlet(one)) for one in starts]
+    return picture
+
+
+def _flow(
+    picture: Picture, flow: FlowStep, prefix: str, members: list[Node | Group]
+) -> tuple[list[Node | Group], list[Node | Group]]:
+    """Draw the steps of a flow among `members`; returns those that it starts and ends with."""
+    parts: dict[str, Node | Group] = {}
+    functions: dict[str, Group] = {}
+    catchers = flow.catchers
+    for name, step in flow.steps.items():
+        parts[name] = part = _step(picture, step, f"{prefix}{name}", catcher=name in catchers)
+        if step.function in (None, "", "*") or isinstance(step, QueueStep):
+            members.append(part)
+            continue
+        label = f"function {step.function}"
+        if label not in functions:
+            functions[label] = Group(f"{prefix}%{label}", label, "function")
+            members.append(functions[label])
+        functions[label].members.append(part)
+    followed: set[str] = set()
+    for name, step in flow.steps.items():
+        followed.update(step.after)
+        picture.edges.extend(_edges(flow, name, step, parts))
+    if flow.on_error in parts:
+        anything = Node(f"{prefix}%any", "any step", "any")
+        members.append(anything)
+        picture.edges.append(Edge(anything, _inlet(parts[flow.on_error]), "error"))
+    ends = [part for name, part in parts.items() if name not in followed and name not in catchers]
+    return [parts[name] for name in start_steps(flow)], ends or list(parts.values())
+
+
+def _edges(flow: FlowStep, name: str, step: Step, parts: dict[str, Node | Group]) -> Iterator[Edge]:
+    here = parts[name]
+    for before in step.after:
+        if before in parts:
+            yield Edge(parts[before], _inlet(here))
+    if step.on_error in parts:
+        yield Edge(here, _inlet(parts[step.on_error]), "error")
+    for later in step.cycle_from:
+        if later in parts:
+            limit = flow.steps[later].max_iterations or flow.max_iterations
+            label = f"at most {limit} times" if limit else "again"
+            source = parts[later].exit if parts[later] is here and here.exit is not here.entry else parts[later]
+            if isinstance(source, Group) and source.kind == "router" and source is here:
+                source = source.entry
+            yield Edge(source, _inlet(here), "cycle", label)
+
+
+def _inlet(part: Node | Group) -> Node | Group:
+    """What an arrow to a part points at: of a router, the router itself and not its frame."""
+    return part.entry if isinstance(part, Group) and part.kind == "router" else part
+
+
+def _step(picture: Picture, step: Step, path: str, *, catcher: bool) -> Node | Group:
+    label = path.rpartition("/")[2]
+    if isinstance(step, RouterStep):
+        return _router(picture, step, path, catcher=catcher)
+    if isinstance(step, FlowStep):
+        group = Group(path, label, "flow")
+        group.starts, group.ends = _flow(picture, step, f"{path}/", group.members)
+        if not group.members:
+            group.members.append(Node(f"{path}/%empty", "no steps", "any"))
+        group.starts = group.starts or group.members[:1]
+        group.ends = group.ends or group.members[-1:]
+        return group
+    if isinstance(step, QueueStep):
+        detail = re.sub(r"//[^/@]*@", "//", step.path or "")
+        return Node(path, label, "queue", _shortened(detail))
+    return Node(path, label, "task", _detail(step, label), step.responder, catcher)
+
+
+def _router(picture: Picture, step: RouterStep, path: str, *, catcher: bool) -> Group:
+    label = path.rpartition("/")[2]
+    group = Group(path, "routes" if label == "router" else f"{label}: routes", "router")
+    router = Node(path, label, "router", _detail(step, label) or DEFAULT_ROUTER, step.responder, catcher)
+    group.members.append(router)
+    for key, route in step.routes.items():
+        part = _step(picture, route, f"{path}/{key}", catcher=False)
+        if isinstance(part, Node) and route.function:
+            part.detail = f"{part.detail} in {route.function}".lstrip()
+        group.members.append(part)
+        picture.edges.append(Edge(router, _inlet(part), "route"))
+    group.starts, group.ends = [router], group.members[1:] or [router]
+    return group
+
+
+def _detail(step: Step, label: str) -> str:
+    """The class or function that a step runs, where its name does not say so already."""
+    if not isinstance(step, TaskStep):
+        return ""
+    names = [_name_of(one) for one in (step.class_name, step.handler) if one is not None]
+    text = ".".join(names)
+    return "" if text == label else _shortened(text)
+
+
+def _name_of(value: Any) -> str:
+    if isinstance(value, str):
+        return value if value.startswith("(") else value.split(".")[-1]
+    return str(getattr(value, "__name__", type(value).__name__))
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= DETAIL_LENGTH else f"{text[: DETAIL_LENGTH - 1]}…"
+
+
+# -- as Mermaid ------------------------------------------------------------------------------------------------------
+
+SHAPES = {"start": ("([", "])"), "task": ("(", ")"), "router": ("{{", "}}"), "queue": ("[(", ")]"), "any": ("[", "]")}
+ARROWS = {"next": "-->", "route": "-->", "error": "-.->", "cycle": "-->"}
+STYLES = {
+    "start": "fill:#eceff1,stroke:#607d8b,color:#263238",
+    "task": "fill:#e3f2fd,stroke:#5c8fb8,color:#102a43",
+    "router": "fill:#ede7f6,stroke:#7e57c2,color:#2b1b4d",
+    "queue": "fill:#fff3e0,stroke:#d08a2e,color:#4a2c00",
+    "any": "fill:none,stroke:none,color:#b3413a",
+    "catcher": "fill:#fdecea,stroke:#c0504a,color:#5f1512,stroke-dasharray:4 3",
+    "responder": "fill:#e3f4e4,stroke:#2e7d32,color:#12361a,stroke-width:2.5px",
+    "function": "fill:#f4f8f4,stroke:#7a9a7e,color:#2f4a33",
+    "frame": "fill:#fafafa,stroke:#9aa5b1,color:#3e4c59",
+}
+
+
+def style_of(node: Node) -> str:
+    """The name of the style that a node is drawn in."""
+    return "responder" if node.responder else "catcher" if node.catcher else node.kind
+
+
+def to_mermaid(root: FlowStep | RouterStep) -> str:
+    """A graph as the text of a Mermaid flowchart.
+
+    >>> graph = FlowStep()
+    >>> _ = graph.to(name="strip", handler="(event.strip())").respond()
+    >>> print("\\n".join(to_mermaid(graph).splitlines()[:4]))
+    flowchart LR
+        n0(["start"]):::start
+        n1("strip<br/>(event.strip())<br/>responds"):::responder
+        n0 --> n1
+    """
+    picture = picture_of(root)
+    names: dict[Node | Group, str] = {}
+    used: dict[str, None] = {}
+    lines = ["flowchart LR", *_member_lines(picture.members, names, used, "    ")]
+    for edge in picture.edges:
+        label = f'|"{_escaped(edge.label)}"| ' if edge.label else ""
+        lines.append(f"    {names[edge.source]} {ARROWS[edge.kind]} {label}{names[edge.target]}")
+    lines += [f"    classDef {style} {STYLES[style]}" for style in used]
+    return "\n".join(lines) + "\n"
+
+
+def _member_lines(
+    members: list[Node | Group], names: dict[Node | Group, str], used: dict[str, None], indent: str
+) -> Iterator[str]:
+    # Numbered names: a step may be called "end" or "a b", which Mermaid would take for words of its own.
+    for one in members:
+        names[one] = name = f"n{len(names)}"
+        style = style_of(one) if isinstance(one, Node) else "function" if one.kind == "function" else "frame"
+        used[style] = None
+        if isinstance(one, Node):
+            left, right = SHAPES[one.kind]
+            parts = (one.label, one.detail, "responds" if one.responder else "")
+            label = "<br/>".join(_escaped(part) for part in parts if part)
+            yield f'{indent}{name}{left}"{label}"{right}:::{style}'
+        else:
+            yield f'{indent}subgraph {name}["{_escaped(one.label)}"]'
+            yield from _member_lines(one.members, names, used, f"{indent}    ")
+            yield f"{indent}end"
+            yield f"{indent}class {name} {style}"
+
+
+def _escaped(text: str) -> str:
+    """Text for a label in quotes: what Mermaid, HTML or Markdown would read becomes a character code."""
+    return re.sub(r"[#\"<>&`\\*_~\n]", lambda found: f"#{ord(found[0])};", text)
