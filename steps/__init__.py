@@ -8,8 +8,9 @@ from .batch import Batch
 from .choice import Choice, ChoiceByField
 from .each import Extend, Filter, FlatMap, Flatten, ForEach, Map, MapClass
 from .merge import Merge
+from .remote import BatchHttpRequests, RemoteStep
 
 __all__ = [
-    "DROPPED", "Batch", "Choice", "ChoiceByField", "Extend", "Filter", "FlatMap", "Flatten", "ForEach", "HoldingStep",
-    "LibraryStep", "Map", "MapClass", "Merge",
+    "DROPPED", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "Extend", "Filter", "FlatMap", "Flatten", "ForEach", "HoldingStep",
+    "LibraryStep", "Map", "MapClass", "Merge", "RemoteStep",
 ]  # fmt: skip

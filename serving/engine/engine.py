@@ -23,6 +23,7 @@ from .walk import drive, walk
 
 DEFAULT_MAX_IN_FLIGHT = 1_000
 KEPT_ERRORS = 1_000
+CLOSE_SECONDS = 5.0
 
 
 class Engine:
@@ -311,9 +312,24 @@ class Engine:
             return False
         return True
 
+    async def close_steps(self) -> None:
+        """Let steps close what they opened on the engine's loop: those with a method ``aclose()``."""
+        for path, step in self.plan.objects.items():
+            aclose = getattr(step, "aclose", None)
+            if aclose is not None:
+                try:
+                    await aclose()
+                except Exception as error:
+                    self.logger.warning("step '%s' could not be closed: %s", path, error)
+
     def close(self) -> None:
-        """End threads, processes and the engine's own loop."""
+        """End threads, processes and the engine's own loop; steps with an ``aclose()`` are closed there first."""
         self.draining = True
+        if self._thread.loop is not None:
+            try:
+                self._thread.call(self.close_steps(), CLOSE_SECONDS)
+            except TimeoutError:
+                self.logger.warning("a step holds the loop; steps could not be closed in %g s", CLOSE_SECONDS)
         self._thread.stop()
         self.plan.resources.close()
 

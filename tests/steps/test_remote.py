@@ -1,0 +1,132 @@
+"""RemoteStep and BatchHttpRequests against a real HTTP server on localhost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import millrace
+import pytest
+
+
+@contextmanager
+def upstream(answer: Any) -> Iterator[tuple[str, list[Any]]]:
+    """A server that answers each request by ``answer(number, path, body) -> (status, value)``."""
+    seen: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append((self.command, self.path, json.loads(text) if text else None, dict(self.headers)))
+            status, value = answer(len(seen), self.path, seen[-1][2])
+            out = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(out)))
+            self.end_headers()
+            self.wfile.write(out)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def served(**arguments: Any) -> Any:
+    fn = millrace.new_function("remote", kind="serving")
+    class_name = arguments.pop("class_name", "$remote")
+    fn.set_topology("flow").to(class_name, "ask", **arguments).respond()
+    return fn.to_mock_server()
+
+
+def test_body_is_sent_and_the_answer_is_the_new_body() -> None:
+    with upstream(lambda n, path, body: (200, {"doubled": body * 2})) as (url, seen), served(url=url) as server:
+        assert server.test("/a/b", 21, event_id="e1") == {"doubled": 42}
+        method, path, _, headers = seen[0]
+        assert (method, path, headers["MLRUN-EVENT-ID"], headers["MLRUN-EVENT-PATH"]) == ("POST", "/", "e1", "/a/b")
+
+
+def test_subpath_of_the_event_is_appended() -> None:
+    with upstream(lambda n, path, body: (200, path)) as (url, _), served(url=url, subpath="$path") as server:
+        assert server.test("/v2/models/m/infer", 1) == "/v2/models/m/infer"
+
+
+def test_expressions_give_url_body_and_headers() -> None:
+    with upstream(lambda n, path, body: (200, [path, body])) as (url, seen):
+        server = served(
+            url_expression=f"'{url}/' + event['name']",
+            body_expression="(event['x'])",
+            headers_expression="({'X-Name': event['name']})",
+        )
+        with server:
+            assert server.test(body={"name": "n", "x": [1]}) == ["/n", [1]]
+            assert seen[0][3]["X-Name"] == "n"
+
+
+@pytest.mark.parametrize(("upstream_status", "status"), [(404, 404), (422, 422), (500, 502), (503, 503), (501, 502)])
+def test_status_of_the_server_reaches_the_caller(upstream_status: int, status: int) -> None:
+    with upstream(lambda n, path, body: (upstream_status, "no")) as (url, _), served(url=url, retries=0) as server:
+        answer = server.test(body=1, silent=True)
+        assert answer.status_code == status
+        assert str(upstream_status) in json.loads(answer.body)["error"]
+
+
+def test_no_retries_means_one_request() -> None:
+    with upstream(lambda n, path, body: (500, "no")) as (url, seen), served(url=url, retries=0) as server:
+        server.test(body=1, silent=True)
+        assert len(seen) == 1
+
+
+def test_server_faults_are_tried_again_and_client_faults_are_not() -> None:
+    with upstream(lambda n, path, body: (200 if n == 3 else 503, n)) as (url, seen):
+        with served(url=url, backoff_factor=0.001) as server:
+            assert server.test(body=1) == 3
+    with upstream(lambda n, path, body: (400, n)) as (url, seen):
+        with served(url=url, backoff_factor=0.001) as server:
+            server.test(body=1, silent=True)
+        assert len(seen) == 1
+
+
+def test_server_that_is_not_there_is_a_502_that_names_step_and_address() -> None:
+    with served(url="http://127.0.0.1:9", retries=0) as server:
+        answer = server.test(body=1, silent=True)
+        assert answer.status_code == 502
+        assert "'ask'" in json.loads(answer.body)["error"]
+        assert "127.0.0.1:9" in json.loads(answer.body)["error"]
+
+
+def test_slow_server_is_a_504() -> None:
+    release = threading.Event()
+    with upstream(lambda n, path, body: (release.wait(20) and 200, 1)) as (url, _):
+        with served(url=url, retries=0, timeout=0.1) as server:
+            assert server.test(body=1, silent=True).status_code == 504
+            release.set()
+
+
+def test_batch_asks_for_every_item_in_order() -> None:
+    with upstream(lambda n, path, body: (200, body * 10)) as (url, _):
+        with served(class_name="mlrun.serving.remote.BatchHttpRequests", url=url) as server:
+            assert server.test(body=[3, 1, 2]) == [30, 10, 20]
+
+
+def test_batch_fails_with_its_first_failed_item() -> None:
+    with upstream(lambda n, path, body: (404 if body == 1 else 200, body)) as (url, _):
+        with served(class_name="storey.BatchHttpRequests", url=url, retries=0) as server:
+            assert server.test(body=[3, 1, 2], silent=True).status_code == 404
+
+
+def test_url_and_url_expression_exclude_each_other() -> None:
+    with pytest.raises(millrace.errors.GraphError, match="either url= or url_expression="):
+        served(url="http://127.0.0.1:9", url_expression="event")
