@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ class MemoryQueue:
         self._next_offset = 0
         self._read = 0
         self._readers = 0
+        self._lock = threading.Lock()
         self._arrived = asyncio.Event()
         self._space = asyncio.Event()
 
@@ -39,10 +41,11 @@ class MemoryQueue:
         return self.append_now(message)
 
     def append_now(self, message: Message) -> Message:
-        """Add a message without waiting; the oldest goes when there is no room."""
-        kept = replace(message, offset=self._next_offset)
-        self.messages.append(kept)
-        self._next_offset += 1
+        """Add a message without waiting; the oldest goes when there is no room. From any thread where nobody reads."""
+        with self._lock:
+            kept = replace(message, partition=0, offset=self._next_offset)
+            self.messages.append(kept)
+            self._next_offset += 1
         self._arrived.set()
         return kept
 
@@ -54,15 +57,20 @@ class MemoryQueue:
     async def read(self) -> AsyncIterator[Message]:
         """The messages from the first one on, for ever; waits for new ones."""
         self._readers += 1
-        while True:
-            while self._read < self._next_offset:
-                self._read = max(self._read, self._next_offset - len(self.messages))
-                message = self.messages[self._read - (self._next_offset - len(self.messages))]
-                self._read += 1
-                self._space.set()
-                yield message
-            self._arrived.clear()
-            await self._arrived.wait()
+        try:
+            while True:
+                while self._read < self._next_offset:
+                    first = self._next_offset - len(self.messages)
+                    self._read = max(self._read, first)
+                    message = self.messages[self._read - first]
+                    self._read += 1
+                    self._space.set()
+                    yield message
+                self._arrived.clear()
+                await self._arrived.wait()
+        finally:
+            self._readers -= 1
+            self._space.set()
 
     def close(self) -> None:
         """Forget all messages."""

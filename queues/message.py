@@ -13,6 +13,7 @@ class Message:
     :param value: the payload
     :param key: messages of one key stay in order
     :param headers: names and values as text
+    :param partition: -1 until it is chosen, by the key or in turn
     :param offset: its place in the partition; -1 before it is appended
     :param timestamp: seconds since the epoch
 
@@ -23,6 +24,6 @@ class Message:
     value: bytes
     key: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    partition: int = 0
+    partition: int = -1
     offset: int = -1
     timestamp: float = field(default_factory=time.time)

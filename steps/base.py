@@ -108,7 +108,7 @@ class HoldingStep(ABC):
 
     joins: ClassVar[bool] = False
 
-    def expects(self, inlets: list[str]) -> None:
+    def expects(self, inlets: list[str]) -> None:  # noqa: B027 - most steps need not know
         """Learn the names of the steps that lead here."""
 
     @abstractmethod

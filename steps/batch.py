@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .base import HoldingStep, Held, Release
+from .base import Held, HoldingStep, Release
 
 
 class Batch(HoldingStep):

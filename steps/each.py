@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from .base import DROPPED, LibraryStep, OperationKind, is_async, then
 
-_filtered: ContextVar[bool] = ContextVar("millrace_filtered", default=False)
+_dropped: ContextVar[list[bool] | None] = ContextVar("millrace_dropped", default=None)
+"""Of the event that `do` is working on: not empty when it is to be dropped. Tasks that `do` makes see the same list."""
 
 
 class Map(LibraryStep):
@@ -122,17 +123,28 @@ class MapClass(LibraryStep):
 
     def filter(self) -> None:
         """Drop the event that `do` is working on."""
-        _filtered.set(True)
+        dropped = _dropped.get()
+        if dropped is None:
+            raise RuntimeError(f"{type(self).__name__}.filter() is for the time while do(body) works on an event")
+        dropped.append(True)
 
     def _do_plain(self, body: Any) -> Any:
-        _filtered.set(False)
-        result = self.do(body)
-        return DROPPED if _filtered.get() else result
+        dropped: list[bool] = []
+        token = _dropped.set(dropped)
+        try:
+            result = self.do(body)
+        finally:
+            _dropped.reset(token)
+        return DROPPED if dropped else result
 
     async def _do_async(self, body: Any) -> Any:
-        _filtered.set(False)
-        result = await self.do(body)
-        return DROPPED if _filtered.get() else result
+        dropped: list[bool] = []
+        token = _dropped.set(dropped)
+        try:
+            result = await self.do(body)
+        finally:
+            _dropped.reset(token)
+        return DROPPED if dropped else result
 
 
 def _itself(body: Iterable[Any]) -> Iterable[Any]:

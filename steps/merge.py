@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ..errors import MergeIncomplete
-from .base import HoldingStep, Held, Release
+from .base import Held, HoldingStep, Release
+
+MAX_BEHIND = 64
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Join:
+    key: Any
     since: float
     items: list[Held] = field(default_factory=list)
 
@@ -19,15 +22,17 @@ class _Join:
 class Merge(HoldingStep):
     """Join what comes from several steps into one event whose body is the list of their bodies.
 
-    The parts of a join belong to one event (its branches) or, with `key_path`, to one key. The list is in the order of
-    the steps that lead here. A join that can not be completed does not wait: as soon as no other branch of the event is
-    alive, more than `max_behind` younger joins are open, or the time is over, it fails with the missing steps named
-    (HTTP 504), or goes on with what is there. Nothing of it stays in memory.
+    The parts of a join belong to one event (its branches) or, with `key_path`, to one key: one part from each step that
+    leads here, in the order of these steps. What comes twice from the same step waits for the next join of its key. A
+    join that can not be completed does not wait: as soon as no other branch of the event is alive, more than
+    `max_behind` younger joins are open, or the time is over, it fails with the missing steps named (HTTP 504), or goes
+    on with what is there. Nothing of it stays in memory.
 
     :param key_path: a path such as ``"user.id"`` into the body, or a function of the event; default: the event's id
-    :param max_behind: how many joins may be open at a time
+    :param max_behind: how many joins may be open at a time; default: 64 with a `key_path`, and without one as many as
+        there are events in the function
     :param timeout_seconds: how long a join may take
-    :param expected_num_events: how many parts make a join; default: the number of steps that lead here
+    :param expected_num_events: so many parts make a join, wherever they come from
     :param on_missing: ``"error"`` or ``"partial"``
     :param full_event: the list holds events instead of bodies
     """
@@ -48,13 +53,14 @@ class Merge(HoldingStep):
             raise ValueError(f"on_missing={on_missing!r} is neither 'error' nor 'partial'")
         self.full_event = full_event
         self.key_path = key_path
-        self.max_behind = 64 if max_behind is None else max_behind
+        self.max_behind = MAX_BEHIND if max_behind is None and key_path is not None else max_behind
         self.expected_num_events = expected_num_events
         self.timeout_seconds = timeout_seconds
         self.on_missing = on_missing
-        self.name = name or "merge"
+        self.name = name
         self._inlets: list[str] = []
-        self._joins: dict[Any, _Join] = {}
+        self._joins: dict[Any, list[_Join]] = {}
+        self._by_age: dict[_Join, None] = {}
 
     def expects(self, inlets: list[str]) -> None:
         """Learn which steps lead here."""
@@ -78,53 +84,73 @@ class Merge(HoldingStep):
     def add(self, item: Held, now: float) -> list[Release]:
         """Take a part; a complete join leaves, and the oldest one when too many are open."""
         key = self.get_join_key(item.event)
-        join = self._joins.setdefault(key, _Join(now))
+        joins = self._joins.setdefault(key, [])
+        join = next((one for one in joins if self._lacks(one, item.inlet)), None)
+        if join is None:
+            join = _Join(key, now)
+            joins.append(join)
+            self._by_age[join] = None
         join.items.append(item)
         if len(join.items) >= self._expected:
-            return [self._leave(key)]
-        if len(self._joins) > self.max_behind:
-            oldest = next(iter(self._joins))
+            return [self._leave(join)]
+        if self.max_behind is not None and len(self._by_age) > self.max_behind:
+            oldest = next(iter(self._by_age))
             return [self._leave(oldest, f"more than {self.max_behind} younger joins are open (max_behind)")]
         return []
 
     def expire(self, now: float) -> list[Release]:
         """The joins whose time is over."""
-        late = [key for key, join in self._joins.items() if join.since + self.timeout_seconds <= now]
-        return [self._leave(key, f"{self.timeout_seconds:g} s are over (timeout_seconds)") for key in late]
+        late = [join for join in self._by_age if join.since + self.timeout_seconds <= now]
+        return [self._leave(join, f"{self.timeout_seconds:g} s are over (timeout_seconds)") for join in late]
 
     def next_deadline(self) -> float | None:
         """When the oldest join's time is over."""
-        oldest = next(iter(self._joins.values()), None)
+        oldest = next(iter(self._by_age), None)
         return None if oldest is None else oldest.since + self.timeout_seconds
 
     def flush(self) -> list[Release]:
         """All joins; each is incomplete."""
-        return [self._leave(key, "the flow was flushed") for key in list(self._joins)]
+        return [self._leave(join, "the flow was flushed") for join in list(self._by_age)]
 
     def orphaned(self, item: Held) -> list[Release]:
-        """The join of an event whose other branches ended elsewhere."""
-        if self.key_path is not None:
-            return []
+        """The joins of an event whose other branches ended elsewhere."""
         key = self.get_join_key(item.event)
-        return [self._leave(key, "the other branches of the event ended before")] if key in self._joins else []
+        if key != item.event_id:
+            return []  # the parts come from other events
+        joins = self._joins.get(key, [])
+        return [self._leave(join, "the other branches of the event ended before") for join in list(joins)]
 
     @property
     def open_joins(self) -> int:
         """How many joins wait for parts."""
-        return len(self._joins)
+        return len(self._by_age)
 
     @property
     def _expected(self) -> int:
         return self.expected_num_events or len(self._inlets)
 
-    def _leave(self, key: Any, why: str | None = None) -> Release:
-        items = self._joins.pop(key).items
+    def _lacks(self, join: _Join, inlet: str) -> bool:
+        """Whether a part is for this join. What a catcher sends stands for any part that failed."""
+        if self.expected_num_events or inlet not in self._inlets:
+            return True
+        return all(inlet != item.inlet for item in join.items)
+
+    def _leave(self, join: _Join, why: str | None = None) -> Release:
+        key, items = join.key, join.items
+        del self._by_age[join]
+        self._joins[key].remove(join)
+        if not self._joins[key]:
+            del self._joins[key]
         order = {name: place for place, name in enumerate(self._inlets)}
         items.sort(key=lambda item: order.get(item.inlet, len(order)))
         if why is not None and self.on_missing == "error":
             here = {item.inlet for item in items}
             missing = [name for name in self._inlets if name not in here]
             what = f"nothing came from {', '.join(missing)}" if missing else f"{len(items)} of {self._expected} came"
-            return Release(items, error=MergeIncomplete(f"step '{self.name}' could not join {key!r}: {what}; {why}"))
+            text = f"step '{self.name or 'merge'}' could not join {key!r}: {what}; {why}"
+            return Release(items, error=MergeIncomplete(text))
         parts = [item.event if self.full_event else item.body for item in items]
-        return Release(items, self.merge_function(parts))
+        try:
+            return Release(items, self.merge_function(parts))
+        except Exception as error:
+            return Release(items, error=error)

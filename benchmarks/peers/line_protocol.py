@@ -33,7 +33,7 @@ def serve(modes: dict[str, type_of_mode], *, versions: dict[str, str] | None = N
         try:
             seconds, answer = modes[request.pop("mode")](request.pop("events"), **request)
             reply = {"seconds": seconds, "answer": answer}
-        except Exception as error:  # noqa: BLE001 - whatever a library raises is this peer's answer
+        except Exception as error:  # whatever a library raises is this peer's answer
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), file=answers)

@@ -28,6 +28,6 @@ class IrisModel(millrace.serving.V2ModelServer):
 
 
 fn = millrace.new_function("iris", kind="serving")
-fn.set_topology("router", "millrace.serving.VotingEnsemble", vote_type="classification", outputs=SPECIES)
+fn.set_topology("router", "millrace.serving.VotingEnsemble", name="iris", outputs=SPECIES)
 for name in ("logistic", "forest"):
     fn.add_model(name, class_name=IrisModel, model_path=MODELS / f"{name}.pkl", inputs=MEASUREMENTS, outputs=SPECIES)

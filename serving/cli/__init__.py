@@ -1,0 +1,1 @@
+"""The command ``millrace``: one file a command."""

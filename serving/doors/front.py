@@ -30,7 +30,7 @@ def parse_body(body: Any, content_type: str | None) -> Any:
         return body
     kind = content_type.partition(";")[0].strip().lower() if content_type else ""
     if kind not in JSON_TYPES and not kind.endswith("+json"):
-        return body.decode() if kind.startswith("text/") and isinstance(body, bytes) else body
+        return _text(body, content_type or "") if kind.startswith("text/") and isinstance(body, bytes) else body
     if not body:
         return body if kind == "" else None
     try:
@@ -39,6 +39,14 @@ def parse_body(body: Any, content_type: str | None) -> Any:
         if kind == "":
             return body
         raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def _text(body: bytes, content_type: str) -> str:
+    charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+    try:
+        return body.decode(charset)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise BadRequest(f"the body is not text in {charset}: {error}") from error
 
 
 def health(engine: Engine, path: str) -> tuple[int, dict[str, Any]] | None:

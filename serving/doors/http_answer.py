@@ -99,7 +99,7 @@ class Heads:
         lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}{self._common}"]
         if answer.content_type is not None:
             lines.append(f"Content-Type: {answer.content_type}")
-        if answer.status not in WITHOUT_BODY or answer.status == 205:  # noqa: PLR2004
+        if answer.status not in WITHOUT_BODY or answer.status == 205:
             lines.append(f"Content-Length: {len(answer.body)}")
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         if is_last:

@@ -23,7 +23,7 @@ class BodyTimeout(RequestError):
 
 
 async def read_body(request: web.BaseRequest, *, max_body_bytes: int, timeout_seconds: float) -> bytes:
-    """The whole body of a request, decompressed. A body that is too large is refused before it is read, where it says so.
+    """The whole body of a request, decompressed. One that says that it is too large is refused before it is read.
 
     :raises BodyTooLarge: it has more than `max_body_bytes`, as it came or decompressed
     :raises BodyTimeout: it did not arrive in time
@@ -38,6 +38,8 @@ async def read_body(request: web.BaseRequest, *, max_body_bytes: int, timeout_se
     if not request.body_exists:
         return b""
     try:
+        if request.content.is_eof():
+            return await _read(request, max_body_bytes)  # it is here
         async with asyncio.timeout(timeout_seconds):
             return await _read(request, max_body_bytes)
     except TimeoutError:

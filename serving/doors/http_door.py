@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 import traceback
+from types import TracebackType
 from typing import Any
 
-from ...errors import Draining, MethodNotAllowed, StepError, StepTimeout, TooManyRequests, status_of
+from ...errors import MethodNotAllowed, StepError, StepTimeout, TooManyRequests, status_of
 from ..engine.completion import Deliver
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
@@ -21,6 +22,7 @@ from .http_event import HttpEvent
 
 METADATA_PATHS = ("/", "/v2", "/v2/", "/v2/health", "/v2/health/")
 EXTENSIONS = ["binary_tensor_data"]
+MOST_LOGGED = 100
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 access_logger = logging.getLogger("millrace.access")
 
@@ -29,16 +31,15 @@ class Door:
     """One engine's way in over HTTP, shared by all connections.
 
     :param version: of Millrace, for the metadata
-    :param access_log: log a line for every answer
+    :ivar access_log: log a line for every answer
     """
 
-    def __init__(
-        self, engine: Engine, *, version: str, request_timeout_seconds: float = 60, access_log: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, *, version: str, request_timeout_seconds: float = 60) -> None:
         self.engine = engine
         self.heads = Heads()
+        self._logged: set[Any] = set()
         self.request_timeout_seconds = request_timeout_seconds
-        self.access_log = access_log
+        self.access_log = False
         self._metadata = {"name": engine.context.name, "version": version, "extensions": EXTENSIONS}
         self._tells_metadata = not has_router(engine.context.root)
 
@@ -62,7 +63,7 @@ class Door:
         """Run an event; `deliver` is called once with its answer or error, at once or later on this loop."""
         engine = self.engine
         if engine.draining:
-            deliver(None, Draining())
+            deliver(None, engine.refusal())
         elif not engine.inline:
             if engine.gate.try_enter():
                 engine.submit(event, deliver)
@@ -78,6 +79,8 @@ class Door:
 
     async def run(self, event: Event) -> Any:
         """Run an event and wait for its answer, no longer than the time limit. The event itself goes on after that."""
+        if self.engine.inline and not self.engine.draining:
+            return self.engine.run(event)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def deliver(body: Any, error: BaseException | None) -> None:
@@ -108,7 +111,7 @@ class Door:
 
     def stopped(self, error: BaseException) -> BaseException:
         """The error for the client: that of an event which was cancelled is that the server stops."""
-        return Draining() if isinstance(error, asyncio.CancelledError) else error
+        return self.engine.refusal() if isinstance(error, asyncio.CancelledError) else error
 
     def answer(self, answer: Any) -> Answer:
         """A graph's answer (not a stream) as what goes out; errors of 500 where it can not go out."""
@@ -131,13 +134,20 @@ class Door:
         """An error as what goes out; one that is no fault of the client is logged."""
         if isinstance(error, SystemExit):
             error = StepError(f"a step called sys.exit({error.code!r})", step="")
-        if status_of(error) == 500:  # noqa: PLR2004
+        if status_of(error) == 500:
             self._log(error)
         return to_answer(error_response(self.engine, error))
 
     def _log(self, error: BaseException) -> None:
+        """A line for every error; where it comes from, only the first time, or a broken model fills the disk."""
         context = self.engine.context
-        text = "".join(traceback.format_exception(error.__cause__ or error))
+        cause = error.__cause__ or error
+        kind = (type(cause), *_place(cause.__traceback__))
+        if kind in self._logged or len(self._logged) >= MOST_LOGGED:
+            context.logger.error("%s", error)
+            return
+        self._logged.add(kind)
+        text = "".join(traceback.format_exception(cause))
         context.logger.error("%s\n%s", error, context.secrets.mask(text))
 
     def log_access(self, peer: Any, method: str, target: str, status: int, length: int, started: float) -> None:
@@ -148,6 +158,15 @@ class Door:
         milliseconds = (time.perf_counter() - started) * 1000
         host = peer[0] if peer else "-"
         access_logger.info('%s "%s %s" %d %d %.1f ms', host, method, target, status, length, milliseconds)
+
+
+def _place(trace: TracebackType | None) -> tuple[Any, ...]:
+    """Where an error was raised."""
+    if trace is None:
+        return ()
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code, trace.tb_lineno
 
 
 def has_router(root: Any) -> bool:

@@ -57,12 +57,11 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEv
     :raises InvalidInput: a binary tensor in it is not what the JSON says
     """
     content_type = headers.get(_CONTENT_TYPE)
-    if _BINARY in headers:
-        body = parse_binary(raw, headers[_BINARY])
-    else:
-        body = parse_raw(raw, content_type)
+    body = parse_binary(raw, headers[_BINARY]) if _BINARY in headers else parse_raw(raw, content_type)
     path, query = split_target(target)
-    event = HttpEvent(body, content_type, headers.copy(), method, path, headers.get(_EVENT_ID), HTTP)
+    # A copy, because the original can be neither changed nor pickled.
+    named: Any = headers.copy()
+    event = HttpEvent(body, content_type, named, method, path, headers.get(_EVENT_ID), HTTP)
     if query:
         event.query_string = query
     if _EVENT_PATH in headers:
@@ -90,12 +89,12 @@ def parse_raw(raw: bytes, content_type: str | None) -> Any:
 
     ``curl -d`` sends JSON as a form unless it is told otherwise, so a form that is JSON is taken as JSON.
 
-    >>> parse_raw(b'{"x": 1}', "application/x-www-form-urlencoded"), parse_raw(b"x=1", FORM), parse_raw(b"", None)
+    >>> parse_raw(b'{"x": 1}', FORM), parse_raw(b"x=1", FORM), parse_raw(b"", None)
     ({'x': 1}, b'x=1', None)
     """
     if not raw and not content_type:
         return None
-    if content_type is not None and raw[:1] in (b"{", b"[") and content_type.startswith(FORM):
+    if content_type is not None and content_type.startswith(FORM):
         try:
             return orjson.loads(raw)
         except ValueError:

@@ -124,11 +124,10 @@ async def send_stream(
             if chunk is _END or request.method == "HEAD":
                 break
             await response.write(framing.frame(chunk))
-    except ConnectionError:
-        raise
-    except Exception as error:
+    except (_Failed, TypeError) as failed:
+        error = failed.__cause__ if isinstance(failed.__cause__, Exception) else failed
         if not response.prepared:
-            raise
+            raise error from None
         await response.write(framing.failure(explain(error)))
     finally:
         stream.close()
@@ -139,11 +138,17 @@ async def send_stream(
 _END = object()
 
 
+class _Failed(Exception):
+    """The graph failed; the cause says how. So its errors are told from those of the connection."""
+
+
 async def _next(stream: StreamAnswer) -> Any:
     try:
         return await stream.next()
     except StopAsyncIteration:
         return _END
+    except Exception as error:
+        raise _Failed from error
 
 
 def _bytes(chunk: Any) -> bytes:

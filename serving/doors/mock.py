@@ -83,11 +83,9 @@ class MockServer:
             answer = event if type(event) is Response else self.engine.run(event)
         except Exception as error:
             return self._failed(error, silent)
-        if get_body and type(answer) is not Response and answer is not DROPPED and type(answer) is not StreamAnswer:
+        if get_body and type(answer) not in _SPECIAL:
             return answer
-        if isinstance(answer, StreamAnswer):
-            return answer.reader()
-        return self._finished(answer, silent, get_body)
+        return answer.reader() if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     async def atest(
         self,
@@ -109,32 +107,30 @@ class MockServer:
             answer = event if type(event) is Response else await self.engine.run_async(event)
         except Exception as error:
             return self._failed(error, silent)
-        if isinstance(answer, StreamAnswer):
-            return aiter(answer)
-        if get_body and type(answer) is not Response and answer is not DROPPED:
+        if get_body and type(answer) not in _SPECIAL:
             return answer
-        return self._finished(answer, silent, get_body)
+        return aiter(answer) if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     def emit(self, body: Any) -> Any:
         """Run one body through the graph and return the answer's body; the shortest way, with errors as they are."""
         answer = self.engine.run(Event(body))
-        return None if answer is DROPPED else answer
+        return answer if type(answer) not in _SPECIAL else _body_of(answer)
 
     async def aemit(self, body: Any) -> Any:
         """The same as :meth:`emit`, for coroutines."""
         answer = await self.engine.run_async(Event(body))
-        return None if answer is DROPPED else answer
+        return aiter(answer) if isinstance(answer, StreamAnswer) else _body_of(answer)
 
     def run(self, event: Event, context: Any = None, get_body: bool = False, extra_args: Any = None) -> Any:
-        """Run an event made by hand; the answer as a :class:`Response`, or its body with `get_body`."""
+        """Run an event made by hand; the answer as a :class:`Response`, with `get_body` its body; a stream as it is."""
         try:
             event.body = parse_body(event.body, event.content_type or self._content_type)
             answer = self.engine.run(event)
         except Exception as error:
             return error_response(self.engine, error)
-        if get_body:
-            return None if answer is DROPPED else answer
-        return to_response(self.engine, answer)
+        if get_body or isinstance(answer, StreamAnswer):
+            return answer if isinstance(answer, Response) else _body_of(answer)
+        return self._response(answer)
 
     def _event(
         self, path: str, body: Any, method: str, headers: Mapping[str, str] | None, content_type: str | None,
@@ -163,14 +159,22 @@ class MockServer:
         )
 
     def _finished(self, answer: Any, silent: bool, get_body: bool) -> Any:
-        response = to_response(self.engine, answer)
+        response = self._response(answer)
         if response.status_code >= 300 and not silent:
-            raise RequestFailed(response.status_code, answer.body)
+            raise RequestFailed(response.status_code, getattr(answer, "body", response.body))
         if not get_body:
             return response
         if isinstance(answer, Response):
             return answer if response.status_code >= 300 else answer.body
         return None
+
+    def _response(self, answer: Any) -> Response:
+        """The response that HTTP would send; an error of 500 for an answer that can not be sent."""
+        try:
+            return to_response(self.engine, answer)
+        except TypeError as error:
+            kind = type(answer.body if isinstance(answer, Response) else answer).__name__
+            return error_response(self.engine, TypeError(f"the answer, a {kind}, can not be sent as JSON: {error}"))
 
     # -- waiting and looking -------------------------------------------------------------------------------------
 
@@ -221,6 +225,16 @@ class MockServer:
         if kind is None:
             self.wait_for_completion()
         self.close()
+
+
+_SPECIAL = frozenset((Response, StreamAnswer, type(DROPPED)))
+"""Types of answers that do not go to the caller as they are."""
+
+
+def _body_of(answer: Any) -> Any:
+    if isinstance(answer, StreamAnswer):
+        return answer.reader()
+    return answer.body if isinstance(answer, Response) else None if answer is DROPPED else answer
 
 
 @atexit.register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...errors import GraphError, near
+from ...errors import Draining, GraphError, near
 from ...queues.memory import MemoryQueue
 from ..engine.engine import Engine
 from ..engine.event import Event
@@ -14,7 +14,7 @@ from ..graph.step import QueueStep
 
 
 class MemoryStreams:
-    """One in-memory queue for every queue step, by the step's name."""
+    """One in-memory queue for every queue step, by the step's name; in a nested flow by its names from the root."""
 
     def __init__(self) -> None:
         self.queues: dict[str, MemoryQueue] = {}
@@ -22,7 +22,7 @@ class MemoryStreams:
 
     def open(self, step: QueueStep) -> MemoryQueue:
         """The queue of a step."""
-        return self.named(step.name)
+        return self.named(step.full_name)
 
     def named(self, name: str) -> MemoryQueue:
         """The queue of a name, made when it is new."""
@@ -54,8 +54,11 @@ async def _read(engine: Engine, queue: MemoryQueue, unit: Unit) -> None:
     async for message in queue.read():
         try:
             event = to_event(message)
-        except ValueError as error:
+        except Exception as error:
             engine.report(Event(message.value), error, unit.info)
             continue
-        await engine.gate.enter_async()
+        try:
+            await engine.gate.enter_async()
+        except Draining:
+            return
         engine.feed(event, unit)

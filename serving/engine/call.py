@@ -19,6 +19,8 @@ from .names import Namespace
 
 Kind = Literal["map", "filter", "flat_map", "hold", "stream"]
 INJECTED = ("context", "name", "input_path", "result_path", "full_event", "graph_step")
+STEP_PARAMETERS = ("class_name", "handler", "after", "before", "function", "full_event", "input_path", "result_path",
+                   "cycle_to", "max_iterations")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,16 @@ class Call:
 class Workshop:
     """What is needed to build a step: where names are found, and the context that steps may ask for.
 
+    :param mode: the engine; steps learn it by ``post_init(mode=)``
     :param children: where the names of a child function's steps are found
+    :param plain_only: refuse what the sync engine does not run: coroutines, batches, joins, several events of one
     """
 
     namespace: Namespace
     context: GraphContext
-    mode: str = "sync"
+    mode: Literal["sync", "async"] = "async"
     children: dict[str, Namespace] = field(default_factory=dict)
+    plain_only: bool = False
 
     def of(self, function: str | None) -> Workshop:
         """The workshop for the steps of a function."""
@@ -81,10 +86,23 @@ def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
     elif isinstance(class_name, type):
         call = _of_class(step, class_name, path, shop, extra)
     else:
-        call = _of_object(step, class_name, path, shop)
+        call = _of_given_object(step, class_name, path, shop, extra)
     if step.full_event is not None and call.kind != "hold":
         call = replace(call, takes_event=step.full_event)
-    return replace(call, is_async=is_async(call.fn), kind=_streaming(call))
+    call = replace(call, is_async=is_async(call.fn), kind=_streaming(call))
+    if shop.plain_only:
+        _check_plain(call, path)
+    return call
+
+
+def _check_plain(call: Call, path: str) -> None:
+    """The sync engine runs plain chains in the caller's thread."""
+    what = "is async" if call.is_async else _NOT_PLAIN.get(call.kind)
+    if what is not None:
+        raise GraphError(f"step '{path}' {what}, which the sync engine does not run; use engine='async'")
+
+
+_NOT_PLAIN = {"hold": "keeps events for later", "flat_map": "makes several events of one"}
 
 
 def _streaming(call: Call) -> Kind:
@@ -108,7 +126,10 @@ def _function(handler: Any, path: str, shop: Workshop) -> Callable[..., Any]:
 def _of_function(step: TaskStep, fn: Callable[..., Any], path: str, shop: Workshop) -> Call:
     arguments, options = split_options(step, known=())
     for name in arguments:
-        raise BadStepArguments(f"step '{path}' has no parameter '{name}'{near(name, OPTION_NAMES)}")
+        raise BadStepArguments(
+            f"step '{path}' is a function and has no parameter '{name}' that the graph sets"
+            f"{near(name, (*OPTION_NAMES, *STEP_PARAMETERS))}; for arguments use a class or functools.partial"
+        )
     made = _with_context(fn, shop.context)
     return Call(made, options=options, remake=partial(_with_context, fn, None) if made is not fn else lambda: fn)
 
@@ -118,8 +139,13 @@ def _with_context(fn: Callable[..., Any], context: GraphContext | None) -> Calla
         parameters = inspect.signature(fn).parameters
     except (ValueError, TypeError):
         return fn
-    first = next(iter(parameters), None)
-    return partial(fn, context=context) if "context" in parameters and first != "context" else fn
+    if "context" not in parameters:
+        return fn
+    if next(iter(parameters)) != "context":
+        return partial(fn, context=context)
+    positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    # handler(context, event), as Nuclio has it; a function of one parameter gets the body, whatever it calls it
+    return partial(fn, context) if len(positional) > 1 and positional[1].default is inspect.Parameter.empty else fn
 
 
 def _of_class(step: TaskStep, cls: type, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
@@ -135,8 +161,7 @@ def _of_class(step: TaskStep, cls: type, path: str, shop: Workshop, extra: dict[
     if options.execution == "process" and not issubclass(cls, (LibraryStep, HoldingStep)):
         probe = _method(step, cls, path)
         return Call(probe[0], "map", probe[1], options=options, remake=_Remake(cls, arguments, step.handler, path))
-    call = _of_object(step, make(), path, shop)
-    return replace(call, options=options.overlaid(call.options.given()))
+    return _of_object(step, make(), path, shop, options)
 
 
 @dataclass(frozen=True)
@@ -155,11 +180,25 @@ class _Remake:
         return _method(step, target, self.path)[0]
 
 
-def _of_object(step: TaskStep, target: Any, path: str, shop: Workshop) -> Call:
-    options = StepOptions(execution=getattr(target, "execution", None)) if isinstance(target, LibraryStep) else None
+def _of_given_object(step: TaskStep, target: Any, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
+    """An object that the user made: it gets what its constructor would have got, and keeps its state."""
+    arguments, options = split_options(step, known=())
+    for name in arguments:
+        raise BadStepArguments(f"step '{path}': the {type(target).__name__} is made already, it takes no '{name}'")
+    own = getattr(target, "context", None)
+    if hasattr(target, "context") and (own is None or isinstance(own, GraphContext)):
+        target.context = shop.context
+    if getattr(target, "name", step.name) is None:
+        target.name = step.name
+    for name, value in extra.items():
+        setattr(target, name, value)
+    return _of_object(step, target, path, shop, options)
+
+
+def _of_object(step: TaskStep, target: Any, path: str, shop: Workshop, options: StepOptions) -> Call:
     init(target, shop.mode, path)
-    given = step.options if isinstance(step.class_name, (str, type)) else split_options(step, known=())[1]
-    options = given.overlaid(options.given()) if options else given
+    if isinstance(target, LibraryStep) and target.execution is not None:
+        options = options.overlaid({"execution": target.execution})
     if isinstance(target, HoldingStep):
         return Call(_not_called, "hold", target=target, options=options)
     if isinstance(target, LibraryStep) and step.handler is None:
@@ -207,7 +246,10 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
             continue
         if base is object:
             break
-        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        try:
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        except (ValueError, TypeError):  # written in C, without a signature: it takes what it takes
+            parameters = [inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
         found = {p.name: p for p in parameters} | found
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             found = {name: p for name, p in found.items() if p.kind is not p.VAR_KEYWORD}
@@ -278,12 +320,15 @@ def make_object(cls: type, arguments: dict[str, Any], path: str) -> Any:
 
 
 def init(target: Any, mode: str, path: str) -> None:
-    """Call a step's ``post_init``, if it has one."""
+    """Call a step's ``post_init``, if it has one, with what it takes of ``mode=``."""
     post_init = getattr(target, "post_init", None)
-    if callable(post_init) and not isinstance(target, type):
-        try:
-            post_init(mode=mode)
-        except MillraceError:
-            raise
-        except Exception as error:
-            raise BadStepArguments(f"step '{path}': post_init failed: {type(error).__name__}: {error}") from error
+    if not callable(post_init) or isinstance(target, type):
+        return
+    try:
+        parameters = inspect.signature(post_init).parameters
+        takes_mode = "mode" in parameters or _takes_any(dict(parameters))
+        post_init(**({"mode": mode} if takes_mode else {}))
+    except MillraceError:
+        raise
+    except Exception as error:
+        raise BadStepArguments(f"step '{path}': post_init failed: {type(error).__name__}: {error}") from error

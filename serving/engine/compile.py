@@ -13,11 +13,11 @@ from ..graph.options import StepOptions
 from ..graph.router import RouterStep
 from ..graph.step import QueueStep, Step, TaskStep
 from .call import Call, Workshop, build_call
-from .execution import DEFAULT_IN_FLIGHT, Resources
+from .execution import DEFAULT_IN_FLIGHT, Resources, executed
 from .fuse import finish, outlets_from
 from .hold import HoldUnit, Inlet
 from .link import EngineLink
-from .operation import operation
+from .operation import operation, starting, writing
 from .plan import Plan
 from .queue_unit import QueueUnit, Stream
 from .route import Route
@@ -91,7 +91,7 @@ class Compiler:
     ) -> None:
         """Make the units of a flow and join them, between `entry` and `leaves`."""
         if enclosing is not None and (flow.input_path or flow.result_path or flow.options != StepOptions()):
-            raise GraphError(f"flow '{flow.path}' takes no paths or options; give them to the steps in it")
+            raise GraphError(f"flow '{flow.full_name}' takes no paths or options; give them to the steps in it")
         local = {name: step for name, step in flow.steps.items() if self._is_local(step)}
         infos = {name: StepInfo(name, f"{prefix}{name}", self.title, enclosing) for name in local}
         nodes = {name: self.node(step, f"{prefix}{name}", infos[name]) for name, step in local.items()}
@@ -100,9 +100,11 @@ class Compiler:
         for name, step in local.items():
             for source in step.cycle_from:
                 edges[source].append(name)
+        main = _on_main_path(flow, edges)
         for name, node in nodes.items():
-            self._join(flow, node, [nodes[after] for after in edges[name] if after in nodes], leaves)
-        self._join_queues(flow, nodes, edges)
+            end = (leaves,) if name in main else ()
+            self._join(flow, node, [nodes[after] for after in edges[name] if after in nodes], end)
+        self._join_queues(prefix, nodes, edges)
         for node in nodes.values():
             if isinstance(node.exit, HoldUnit):
                 node.exit.step.expects([one for one in node.step.after if one not in flow.catchers])
@@ -115,6 +117,7 @@ class Compiler:
         return here == "*" or isinstance(step, QueueStep) or (step.function or "") in (here, "*")
 
     def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
+        _refuse_circles(flow)
         for name, node in nodes.items():
             catcher = node.step.on_error or (flow.on_error if name != flow.on_error else None)
             if catcher in nodes:
@@ -122,14 +125,15 @@ class Compiler:
             if name in flow.catchers:
                 self.catchers.append(node.entry)
 
-    def _join(self, flow: FlowStep, node: Node, after: list[Node], leaves: Segment) -> None:
+    def _join(self, flow: FlowStep, node: Node, after: list[Node], end: tuple[Segment, ...]) -> None:
         unit = node.exit
         if isinstance(node.step, QueueStep):
             return
         units = {one.step.name: _inlet(one, node.step.name) for one in after}
-        unit.outlets = tuple(units.values()) or (leaves,)
-        unit.responds = unit.responds or node.step.responder
-        unit.share = bool(node.step.options.share)
+        unit.outlets = tuple(units.values()) or end
+        # What ends behind a catcher, and nowhere else, is the answer to an event that failed.
+        unit.responds = unit.responds or node.step.responder or not unit.outlets
+        unit.share = unit.share or bool(node.step.options.share)
         if node.select is not None and units:
             unit.select = Outlets(node.select, units, node.step.name)
         cyclic = any(node.step.name in other.step.cycle_from for other in after)
@@ -137,14 +141,14 @@ class Compiler:
         if cyclic or rejoins:
             node.entry.max_rounds = node.step.max_iterations or flow.max_iterations or DEFAULT_MAX_ITERATIONS
 
-    def _join_queues(self, flow: FlowStep, nodes: dict[str, Node], edges: dict[str, list[str]]) -> None:
+    def _join_queues(self, prefix: str, nodes: dict[str, Node], edges: dict[str, list[str]]) -> None:
         for name, node in nodes.items():
             after = [nodes[one] for one in edges[name] if one in nodes]
             readers = [one for one in after if self.current_function == "*" or not isinstance(one.step, QueueStep)]
             if isinstance(node.step, QueueStep) and readers:
                 unit = Segment(node.exit.info)
                 unit.outlets = tuple(_inlet(one, name) for one in readers)
-                self.entries[name] = (node.step, unit)
+                self.entries[f"{prefix}{name}"] = (node.step, unit)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -179,21 +183,32 @@ class Compiler:
 
     def unit(self, call: Call, step: TaskStep, path: str, info: StepInfo) -> Unit:
         """The unit for a call."""
+        clock, resources = self.shop.context.clock, self.resources
         if call.kind == "hold":
-            return HoldUnit(call.target, info)
+            _refuse(call, step, path, "keeps events", ("input_path", "result_path"))
+            hold = HoldUnit(call.target, info)
+            resources.holds.append(hold)
+            return hold
         if call.kind == "stream":
-            return StreamUnit(call.fn, info, takes_event=call.takes_event, pool=self._stream_pool(call, path))
+            _refuse(call, step, path, "is a generator")
+            start, write = starting(call, step, path, call.fn), writing(step, path)
+            return StreamUnit(start, info, write, pool=self._stream_pool(call, path))
         if call.kind == "flat_map":
-            plain = call.options.execution is None and call.options.timeout_seconds is None and not call.options.retries
-            kind, fn, awaits = (
-                (0, call.fn, call.is_async) if plain
-                else operation(call, step, path, self.shop.context.clock, self.resources)
-            )  # fmt: skip
-            in_flight = call.options.max_in_flight or DEFAULT_IN_FLIGHT
-            return FlatUnit((kind, fn, info), awaits=awaits, in_flight=in_flight)
-        kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
+            return self._flat_unit(call, step, path, info)
+        kind, fn, awaits = operation(call, step, path, clock, resources)
         unit = AsyncUnit((kind, fn, info)) if awaits else Segment(info, ((kind, fn, info),))
         unit.share = bool(call.options.share)
+        return unit
+
+    def _flat_unit(self, call: Call, step: TaskStep, path: str, info: StepInfo) -> Unit:
+        options = call.options
+        fn, awaits = call.fn, call.is_async
+        if options.execution is not None or options.timeout_seconds is not None or options.retries:
+            fn, awaits = executed(call, path, self.shop.context.clock, self.resources)
+        in_flight = options.max_in_flight or DEFAULT_IN_FLIGHT
+        start, write = starting(call, step, path, fn), writing(step, path)
+        unit = FlatUnit(start, info, write, awaits=awaits, in_flight=in_flight)
+        unit.share = bool(options.share)
         return unit
 
     def _stream_pool(self, call: Call, path: str) -> ThreadPool | None:
@@ -223,6 +238,38 @@ class Compiler:
             raise GraphError(f"route '{path}': a {call.kind} step can not be a route; put it into a flow")
         kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
         return Route(step.name, kind, fn, info, is_async=awaits, target=call.target)
+
+
+def _on_main_path(flow: FlowStep, edges: dict[str, list[str]]) -> set[str]:
+    """The names of the steps that events reach without failing."""
+    found = dict.fromkeys(start_steps(flow))
+    todo = list(found)
+    for name in todo:
+        fresh = [after for after in edges[name] if after not in found]
+        found.update(dict.fromkeys(fresh))
+        todo += fresh
+    return set(found)
+
+
+def _refuse(call: Call, step: TaskStep, path: str, what: str, fields: tuple[str, ...] = ()) -> None:
+    """Refuse options that a kind of step can not follow, rather than forget them."""
+    unknown = ("retries", "timeout_seconds", "max_in_flight", *(("execution",) if fields else ()))
+    given = [name for name in unknown if getattr(call.options, name) and getattr(call.options, name) != "inline"]
+    given += [name for name in fields if getattr(step, name)]
+    if given:
+        raise GraphError(f"step '{path}' {what}, and takes no {', '.join(f'{name}=' for name in given)}")
+
+
+def _refuse_circles(flow: FlowStep) -> None:
+    """Catchers that catch each other's errors would never end when both fail."""
+    for start in flow.catchers:
+        circle = [start]
+        while (name := flow.steps[circle[-1]].on_error if circle[-1] in flow.steps else None) and name != start:
+            if name in circle:
+                break  # a circle that this catcher only leads to; it is found from one of its own
+            circle.append(name)
+        if name == start:
+            raise GraphError(f"{flow.title}: the catchers {' -> '.join([*circle, start])} catch each other's errors")
 
 
 def _with_default_class(step: TaskStep) -> TaskStep:

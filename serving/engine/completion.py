@@ -15,8 +15,12 @@ class Completion:
 
     :param deliver: called once with the answer or the error that the caller gets
     :param finish: called once when nothing of the event is alive any more
+    :param orphaned: called when all that is alive waits in joins for other parts of the event
+    :param part: the caller is a step of the same graph, which will report the error
     :ivar pending: descendants alive: walking, held by a batch or join, or waiting for a queue's confirmation
     :ivar joining: those of them that wait in a join for the others
+    :ivar failed: an error of the event went to its caller or was reported
+    :ivar caught: a catcher took an error of the event
 
     >>> done = []
     >>> completion = Completion(lambda answer, error: done.append(answer), lambda completion: done.append("done"))
@@ -26,21 +30,30 @@ class Completion:
     [1, 'done']
     """
 
-    __slots__ = ("answered", "deliver", "failed", "finish", "joining", "orphaned", "pending")
+    __slots__ = ("answered", "caught", "deliver", "failed", "finish", "joining", "orphaned", "part", "pending")
 
     def __init__(
         self,
         deliver: Deliver,
         finish: Callable[[Completion], None],
         orphaned: Callable[[Completion], None] | None = None,
+        *,
+        part: bool = False,
     ) -> None:
         self.deliver = deliver
         self.finish = finish
         self.orphaned = orphaned
+        self.part = part
         self.pending = 1
         self.joining = 0
         self.answered = False
         self.failed = False
+        self.caught = False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a caller still waits for an answer."""
+        return not self.answered
 
     def answer(self, body: Any) -> None:
         """Give the caller the answer, if it has none yet."""
@@ -76,21 +89,38 @@ class JointCompletion(Completion):
 
     __slots__ = ("parents",)
 
-    def __init__(self, parents: list[Completion]) -> None:
-        super().__init__(self._deliver_to_all, self._finish_all, self._orphan_all)
+    def __init__(
+        self,
+        parents: list[Completion],
+        orphaned: Callable[[Completion], None] | None,
+        finish: Callable[[Any], None] | None = None,
+    ) -> None:
+        super().__init__(_not_delivered, finish or release_parents, orphaned, part=parents[0].part)
         self.parents = parents
 
-    def _deliver_to_all(self, body: Any, error: BaseException | None) -> None:
-        if error is not None:
-            for parent in self.parents:
-                parent.fail(error)
-        elif body is not DROPPED:
+    @property
+    def awaited(self) -> bool:
+        """Whether any of the callers still waits."""
+        return any(parent.awaited for parent in self.parents)
+
+    def answer(self, body: Any) -> None:
+        """Give all callers the answer; that this event was dropped says nothing about the rest of theirs."""
+        if not self.answered and body is not DROPPED:
+            self.answered = True
             for parent in self.parents:
                 parent.answer(body)
 
-    def _finish_all(self, _: Completion) -> None:
-        for parent in self.parents:
-            parent.release()
+    def fail(self, error: BaseException) -> bool:
+        """Give the error to the callers that have no answer yet; whether there was one."""
+        self.failed = True
+        return any([parent.fail(error) for parent in self.parents])
 
-    def _orphan_all(self, _: Completion) -> None:
-        """A batch's event waits in a join for branches that ended: the join lets it go by its own time limit."""
+
+def release_parents(joint: Any) -> None:
+    """One descendant of each parent has ended."""
+    for parent in joint.parents:
+        parent.release()
+
+
+def _not_delivered(body: Any, error: BaseException | None) -> None:
+    """A joint completion hands answers to its parents."""

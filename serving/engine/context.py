@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 class ContextLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that takes fields by keyword, as in ``context.logger.info("loaded", model="m1")``."""
 
+    def __init__(self, logger: logging.Logger, secrets: Secrets) -> None:
+        super().__init__(logger, {})
+        self._secrets = secrets
+        if _FINISH not in logger.filters:
+            logger.addFilter(_FINISH)
+
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Put the fields behind the text; known secrets are masked."""
         known = {key: kwargs.pop(key) for key in list(kwargs) if key in _LOGGING_ARGUMENTS}
-        fields = " ".join(f"{key}={value!r}" for key, value in kwargs.items())
-        return f"{msg} {fields}" if fields else msg, known
+        fields = "".join(f" {key}={value!r}" for key, value in kwargs.items())
+        extra = {**(known.get("extra") or {}), _FIELDS: fields, _SECRETS: self._secrets}
+        return msg, known | {"extra": extra}
 
     def info_with(self, message: str, *args: Any, **fields: Any) -> None:
         """The same as ``info`` with fields."""
@@ -45,17 +52,23 @@ class ContextLogger(logging.LoggerAdapter[logging.Logger]):
 _LOGGING_ARGUMENTS = ("exc_info", "stack_info", "stacklevel", "extra")
 
 
-class _Masking(logging.Filter):
-    def __init__(self, secrets: Secrets) -> None:
-        super().__init__()
-        self.secrets = secrets
+_FIELDS, _SECRETS = "millrace_fields", "millrace_secrets"
+_TRACEBACKS = logging.Formatter()
+
+
+class _Finish(logging.Filter):
+    """Puts a record's fields behind its text and masks the secrets of the function that wrote it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        masked = self.secrets.mask(text)
-        if masked != text:
-            record.msg, record.args = masked, ()
+        secrets = getattr(record, _SECRETS, None)
+        if secrets is not None:
+            record.msg, record.args = secrets.mask(record.getMessage() + getattr(record, _FIELDS)), ()
+            if record.exc_info:
+                record.exc_text = secrets.mask(_TRACEBACKS.formatException(record.exc_info))
         return True
+
+
+_FINISH = _Finish()
 
 
 class GraphContext:
@@ -103,10 +116,7 @@ class GraphContext:
         self.data_hosts: tuple[str, ...] = ()
         self.root: Any = None
         self.server: Any = None
-        logger = logging.getLogger(f"millrace.function.{name}")
-        logger.filters = [one for one in logger.filters if not isinstance(one, _Masking)]
-        logger.addFilter(_Masking(self.secrets))
-        self.logger = ContextLogger(logger)
+        self.logger = ContextLogger(logging.getLogger(f"millrace.function.{name}"), self.secrets)
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """A parameter of the function, or `default`."""

@@ -17,11 +17,18 @@ def copy_body(body: Any) -> Any:
     >>> other == body, other["a"] is body["a"]
     (True, False)
     """
+    try:
+        return _copied(body)
+    except RecursionError:  # it holds itself, or is very deep; deepcopy knows the first
+        return copy.deepcopy(body)
+
+
+def _copied(body: Any) -> Any:
     kind = type(body)
     if kind in _IMMUTABLE:
         return body
     if kind is dict:
-        return {key: value if type(value) in _IMMUTABLE else copy_body(value) for key, value in body.items()}
+        return {key: value if type(value) in _IMMUTABLE else _copied(value) for key, value in body.items()}
     if kind is list:
-        return [value if type(value) in _IMMUTABLE else copy_body(value) for value in body]
+        return [value if type(value) in _IMMUTABLE else _copied(value) for value in body]
     return copy.deepcopy(body)

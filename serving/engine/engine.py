@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from ...errors import Draining, MillraceError, StepError
+from ...errors import Draining, Unavailable
 from ...steps.base import DROPPED
 from .completion import Completion, Deliver
 from .context import GraphContext
 from .event import Event
+from .flushing import flush, holds_in_order
 from .gate import Gate
-from .hold import HoldUnit
 from .loop import LoopThread, Slot
 from .plan import Plan
+from .reports import Reports
+from .stream import StreamAnswer, close_stream
 from .unit import StepInfo, Unit
 from .walk import drive, walk
 
 DEFAULT_MAX_IN_FLIGHT = 1_000
-KEPT_ERRORS = 1_000
-CLOSE_SECONDS = 5.0
 
 
 class Engine:
@@ -32,7 +34,7 @@ class Engine:
     :param plan: the compiled graph
     :param context: the context that its steps share
     :ivar gate: bounds and counts the events inside
-    :ivar errors: what failed after its answer was given, newest last
+    :ivar holds: the batches and joins, each before those that it leads to
     """
 
     def __init__(self, plan: Plan, context: GraphContext, *, max_in_flight: int | None = None) -> None:
@@ -42,18 +44,22 @@ class Engine:
         self.logger = logging.getLogger("millrace.engine")
         limit = max_in_flight or plan.max_in_flight
         self.gate = Gate(limit or DEFAULT_MAX_IN_FLIGHT)
-        self.errors: deque[Exception] = deque(maxlen=KEPT_ERRORS)
+        self.reports = Reports(context)
+        self.holds = holds_in_order(plan)
         self.draining = False
+        self.closed = False
         self.inline = plan.inline and limit is None
         self.chain = plan.chain if self.inline else None
+        self.backlog: Callable[[], int] = lambda: 0
         self._thread = LoopThread(f"millrace-{context.name}")
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread_id: int | None = None
+        self._alive: set[Completion] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._walking = 0
-        self._quiet: asyncio.Event | None = None
+        self._stalled = 0
         self._idle_waiters: set[asyncio.Future[None]] = set()
-        self.backlog: Callable[[], int] = lambda: 0
+        resources = plan.resources
+        weakref.finalize(self, _let_go, self._thread, resources.threads, resources.workers).atexit = False
 
     # -- ways in -------------------------------------------------------------------------------------------------
 
@@ -64,15 +70,18 @@ class Engine:
                 return self.chain.run(self, event, event.body)
             except Exception as error:
                 return self._recovered(event, error)
+        self._check_open()
         if self.inline:
             return self._run_inline(event, self.plan.root, event.body)
-        if self.draining:
-            raise Draining
         if threading.get_ident() == self._loop_thread_id:
-            raise RuntimeError("a step called its own server and waits for it on the loop; await run_async() instead")
+            raise RuntimeError(
+                "a step on the server's loop can not block for its own server: let it await atest() or run_async(), "
+                "or give it execution='thread'"
+            )
         slot = Slot()
         self.gate.enter()
-        self._thread.post(lambda: self._admitted(event, slot.put))
+        self._check_open(entered=True)
+        self._post(lambda: self._admitted(event, slot.put))
         return slot.wait()
 
     async def run_async(self, event: Event) -> Any:
@@ -82,73 +91,83 @@ class Engine:
                 return self.chain.run(self, event, event.body)
             except Exception as error:
                 return self._recovered(event, error)
+        self._check_open()
         if self.inline:
             return self._run_inline(event, self.plan.root, event.body)
-        if self.draining:
-            raise Draining
         await self.gate.enter_async()
+        self._check_open(entered=True)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
+        settle = _settler(answer)
         if loop is self._own_loop:
-            self._admitted(event, _settler(answer))
+            self._admitted(event, settle)
         else:
-            settle = _settler(answer)
-            self._thread.post(
-                lambda: self._admitted(event, lambda body, error: _hand_over(loop, settle, body, error))
-            )
+            self._post(lambda: self._admitted(event, lambda body, error: _hand_over(loop, settle, body, error)))
         return await answer
 
     def submit(self, event: Event, deliver: Deliver) -> None:
         """Run an event on this loop, and hand its answer to a function. The caller has entered the gate."""
-        if self.inline:
-            self._submit_inline(event, deliver)
-        else:
+        if not self.inline:
             self._admitted(event, deliver)
-
-    def _submit_inline(self, event: Event, deliver: Deliver) -> None:
+            return
+        answer, error = None, None
         try:
             answer = self.run(event)
-        except Exception as error:
+        except Exception as raised:
+            error = raised
+        finally:
             self.gate.leave()
-            deliver(None, error)
-            return
-        self.gate.leave()
-        deliver(answer, None)
+        deliver(answer, error)
 
     def feed(self, event: Event, unit: Unit) -> None:
         """Start an event at an entry of the graph: it came from a queue, and nobody waits for an answer.
 
         The caller has entered the gate.
         """
-        completion = Completion(_nobody, self._left, self._orphaned)
+        completion = self._entered(event, _nobody)
         completion.answered = True
-        event._completion = completion
         self.spawn(unit, event, event.body)
 
     def run_part(self, plan: Plan, event: Event) -> Any:
         """Run an event through a part of the graph, such as a route that is a flow; an awaitable unless inline."""
         if plan.inline:
             part = event.fork(event.body)
-            return _none_if_dropped(self._run_inline(part, plan.root, part.body))
+            return _none_if_dropped(self._run_inline(part, plan.root, part.body, part=True))
         return self._run_part(plan, event)
 
     async def _run_part(self, plan: Plan, event: Event) -> Any:
         outer = event._completion
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         part = event.fork(event.body)
+        part._completion = Completion(
+            _settler(answer), lambda _: outer.release() if outer is not None else None, self.orphaned, part=True
+        )
         if outer is not None:
             outer.hold()
-        part._completion = Completion(
-            _settler(answer), lambda _: outer.release() if outer is not None else None, self._orphaned
-        )
         self.spawn(plan.root, part, part.body)
-        return _none_if_dropped(await answer)
+        with self.stalled():
+            return _none_if_dropped(await answer)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _run_inline(self, event: Event, unit: Unit, body: Any) -> Any:
+    def _check_open(self, *, entered: bool = False) -> None:
+        if self.draining:
+            if entered:
+                self.gate.leave()
+            raise self.refusal()
+
+    def refusal(self) -> Unavailable:
+        """The error of an event that comes too late."""
+        return Unavailable("the server is closed; make another one") if self.closed else Draining()
+
+    def _post(self, job: Callable[[], None]) -> None:
+        if not self._thread.post(job):
+            self.gate.leave()
+            raise self.refusal()
+
+    def _run_inline(self, event: Event, unit: Unit, body: Any, *, part: bool = False) -> Any:
         answers: list[tuple[Any, BaseException | None]] = []
-        event._completion = Completion(lambda *answer: answers.append(answer), _no_more)
+        event._completion = Completion(lambda *answer: answers.append(answer), _no_more, part=part)
         drive(walk(self, unit, event, body))
         answer, error = answers[0]
         if error is not None:
@@ -158,29 +177,26 @@ class Engine:
     def _recovered(self, event: Event, error: Exception) -> Any:
         catcher = event._failed.catcher if event._failed is not None else None
         if catcher is None:
-            self._push_error(event, error)
-            raise self.described(event, error)
-        self._note(event, error)
+            described = self.reports.described(event, error)
+            self.reports.push(event, described)
+            raise described
+        _note(event, error)
         return self._run_inline(event, catcher, event.body)
 
+    def _entered(self, event: Event, deliver: Deliver) -> Completion:
+        completion = event._completion = Completion(deliver, self._left, self.orphaned)
+        self._alive.add(completion)
+        return completion
+
+    def _left(self, completion: Completion) -> None:
+        self._alive.discard(completion)
+        self.gate.leave()
+
     def _admitted(self, event: Event, deliver: Deliver) -> None:
-        completion = Completion(deliver, self._left, self._orphaned)
-        event._completion = completion
+        completion = self._entered(event, deliver)
         if not self.plan.answers:
             completion.answer({"id": event.id})
         self.spawn(self.plan.root, event, event.body)
-
-    def go_on(self, unit: Unit, event: Event, body: Any) -> None:
-        """Send on what a holding step let go."""
-        completion = event._completion
-        assert completion is not None  # noqa: S101 - every event that walks has one
-        if unit.responds:
-            completion.answer(body)
-        if not unit.outlets:
-            completion.release()
-            return
-        after = _Continue(unit)
-        self.spawn(after, event, body)
 
     def walk(self, unit: Unit, event: Event, body: Any) -> Coroutine[Any, Any, None]:
         """The walk of an event from a unit on."""
@@ -188,13 +204,10 @@ class Engine:
 
     def spawn(self, unit: Unit, event: Event, body: Any) -> None:
         """Let an event walk in a task of its own."""
-        completion = event._completion
-        assert completion is not None  # noqa: S101 - every event that walks has one
-        self.start_walk(walk(self, unit, event, body), completion)
+        self.start_walk(walk(self, unit, event, body))
 
-    def start_walk(self, coroutine: Coroutine[Any, Any, None], completion: Completion) -> asyncio.Task[None]:
+    def start_walk(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Make a walk a task that is counted."""
-        self._walking += 1
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._walked)
@@ -202,62 +215,55 @@ class Engine:
 
     def _walked(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._walking -= 1
         if not task.cancelled() and task.exception() is not None:
             self.logger.error("the engine failed", exc_info=task.exception())
-        if self._walking == 0:
+        if len(self._tasks) <= self._stalled:
             self._wake_idle()
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """While a walk waits for a reader or for other walks, it is not counted as working."""
+        self._stalled += 1
+        if len(self._tasks) <= self._stalled:
+            self._wake_idle()
+        try:
+            yield
+        finally:
+            self._stalled -= 1
 
     def caught(self, event: Event, error: Exception) -> Unit | None:
         """Who catches a failed event; where nobody does, the error goes to the caller or the error stream."""
         info = event._failed
-        if info is not None and info.catcher is not None:
-            self._note(event, error)
-            return info.catcher
         completion = event._completion
-        described = self.described(event, error)
-        if completion is None or not completion.fail(described):
-            self.report(event, error, info)
+        if info is not None and info.catcher is not None:
+            _note(event, error)
+            if completion is not None:
+                completion.caught = True
+            return info.catcher
+        if completion is None or not completion.awaited:
+            described = self.reports.report(event, error, info)
         else:
-            self._push_error(event, described)
+            described = self.reports.described(event, error)
+            if not completion.part:
+                self.reports.push(event, described)
+        if completion is not None:
+            completion.fail(described)
         return None
 
-    def _note(self, event: Event, error: Exception) -> None:
-        event.error = error
-        event.origin_state = event._failed.name if event._failed is not None else None
-
-    def described(self, event: Event, error: Exception) -> Exception:
-        """The error that a caller gets: one of ours as it is, any other as a StepError that names the step."""
-        info = event._failed
-        where = f"step '{info.path}' of {info.graph}" if info is not None else "the graph"
-        if isinstance(error, MillraceError):
-            error.add_note(f"in {where}, event {event.id}")
-            return error
-        text = self.context.secrets.mask(f"{where} failed: {type(error).__name__}: {error}")
-        described = StepError(text, step=info.path if info is not None else "", event_id=event.id)
-        described.__cause__ = error
-        return described
-
     def report(self, event: Event, error: Exception, info: StepInfo | None) -> None:
-        """An error that no caller gets: to the log, the error stream and :attr:`errors`."""
-        described = self.described(event, error)
-        self.errors.append(described)
-        if self.context.error_sink is None:
-            self.logger.error("%s (event %s)", described, event.id, exc_info=error if self.context.verbose else None)
-        self._push_error(event, described)
+        """Tell of an error that no caller gets: the log, the error stream and :attr:`errors`."""
+        self.reports.report(event, error, info)
 
-    def _push_error(self, event: Event, error: Exception) -> None:
-        if self.context.error_sink is not None:
-            source = event._failed.path if event._failed is not None else None
-            self.context.push_error(event, str(error), source)
+    @property
+    def errors(self) -> deque[Exception]:
+        """What failed after its answer was given, newest last."""
+        return self.reports.errors
 
-    def _left(self, _: Completion) -> None:
-        self.gate.leave()
-        if self.gate.inside == 0:
-            self._wake_idle()
-
-    def _orphaned(self, completion: Completion) -> None:
-        for hold in self.plan.holds:
+    def orphaned(self, completion: Completion) -> None:
+        """All that is alive of an event waits in joins for what will not come: the first of them lets it go."""
+        for hold in self.holds:
+            if completion.pending != completion.joining:
+                return
             hold.orphaned(completion)
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -267,10 +273,23 @@ class Engine:
         """The thread of the engine's loop."""
         return self._thread
 
+    @property
+    def alive(self) -> int:
+        """How many events are on the loop and not done."""
+        return len(self._alive)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that is left waits for the readers of streams."""
+        if self._stalled and self.gate.inside >= self.gate.limit:
+            return True
+        return (not self._alive or self._stalled > 0) and not self.backlog() and self.gate.inside <= self.alive
+
     async def start(self) -> None:
         """Take the running loop as the engine's own and start what steps want to do there."""
         self._own_loop = asyncio.get_running_loop()
         self._loop_thread_id = threading.get_ident()
+        self._thread.adopt(self._own_loop)
 
     def not_ready(self) -> list[str]:
         """The paths of the models that can not serve yet."""
@@ -282,76 +301,50 @@ class Engine:
                 waiter.set_result(None)
         self._idle_waiters.clear()
 
-    async def flush(self) -> None:
-        """Let go all that batches and joins hold, and wait until every event is done. On the engine's loop."""
-        while True:
-            await self._until_quiet()
-            for hold in self.plan.holds:
-                hold.flush()
-                await self._until_quiet()
-            if self.backlog():
-                await asyncio.sleep(0)
-            elif self._walking == 0 and not any(_holds(hold) for hold in self.plan.holds):
-                return
-
-    async def _until_quiet(self) -> None:
-        while self._walking:
+    async def until_quiet(self, *, wait_for_readers: bool) -> None:
+        """Wait until no walk is under way, or only such as wait for the readers of streams."""
+        while len(self._tasks) > (0 if wait_for_readers else self._stalled):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle_waiters.add(waiter)
             await waiter
 
+    async def flush(self) -> None:
+        """Let go all that batches and joins hold, and wait until every event is done. On the engine's loop.
+
+        A stream that nobody reads at the moment is its reader's affair, and not waited for.
+        """
+        await flush(self, wait_for_readers=False)
+
     async def drain(self, seconds: float) -> bool:
         """Take no new events and wait for those inside; whether all were done in time. On the engine's loop."""
-        self.draining = True
+        self.draining, self.chain = True, None
         try:
             async with asyncio.timeout(seconds):
-                await self.flush()
+                await flush(self, wait_for_readers=True)
         except TimeoutError:
-            for task in list(self._tasks):
-                task.cancel()
+            self._abandon()
             return False
         return True
 
-    async def close_steps(self) -> None:
-        """Let steps close what they opened on the engine's loop: those with a method ``aclose()``."""
-        for path, step in self.plan.objects.items():
-            aclose = getattr(step, "aclose", None)
-            if aclose is not None:
-                try:
-                    await aclose()
-                except Exception as error:
-                    self.logger.warning("step '%s' could not be closed: %s", path, error)
-
     def close(self) -> None:
-        """End threads, processes and the engine's own loop; steps with an ``aclose()`` are closed there first."""
-        self.draining = True
-        if self._thread.loop is not None:
-            try:
-                self._thread.call(self.close_steps(), CLOSE_SECONDS)
-            except TimeoutError:
-                self.logger.warning("a step holds the loop; steps could not be closed in %g s", CLOSE_SECONDS)
-        self._thread.stop()
+        """End threads, processes and the engine's own loop; whoever still waits gets an error."""
+        self.draining, self.closed, self.chain = True, True, None
+        self.gate.close()
+        self._thread.stop(self._abandon)
         self.plan.resources.close()
 
-
-class _Continue(Unit):
-    """Goes on behind a unit that has kept an event."""
-
-    __slots__ = ()
-
-    def __init__(self, unit: Unit) -> None:
-        super().__init__(unit.info)
-        self.outlets, self.select, self.share = unit.outlets, unit.select, unit.share
-
-    def run(self, engine: Engine, event: Event, body: Any) -> Any:
-        return body
+    def _abandon(self) -> None:
+        for completion in list(self._alive):
+            completion.fail(self.refusal())
+        for task in list(self._tasks):
+            task.cancel()
 
 
 def _settler(future: asyncio.Future[Any]) -> Deliver:
     def settle(answer: Any, error: BaseException | None) -> None:
         if future.done():
-            return
-        if error is not None:
+            _forget(answer)
+        elif error is not None:
             future.set_exception(error)
         else:
             future.set_result(answer)
@@ -360,8 +353,28 @@ def _settler(future: asyncio.Future[Any]) -> Deliver:
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, settle: Deliver, body: Any, error: BaseException | None) -> None:
-    if not loop.is_closed():
+    try:
         loop.call_soon_threadsafe(settle, body, error)
+    except RuntimeError:  # the caller's loop is closed
+        _forget(body)
+
+
+def _forget(answer: Any) -> None:
+    """Nobody will read an answer; where it is a stream, its generator ends."""
+    if isinstance(answer, StreamAnswer):
+        close_stream(answer)
+
+
+def _let_go(thread: LoopThread, *pools: Any) -> None:
+    """What an engine that was never closed leaves behind when it is forgotten."""
+    thread.stop(wait=False)
+    for pool in (pool for group in pools for pool in group):
+        pool.close()
+
+
+def _note(event: Event, error: Exception) -> None:
+    event.error = error
+    event.origin_state = event._failed.name if event._failed is not None else None
 
 
 def _nobody(body: Any, error: BaseException | None) -> None:
@@ -374,7 +387,3 @@ def _no_more(completion: Completion) -> None:
 
 def _none_if_dropped(answer: Any) -> Any:
     return None if answer is DROPPED else answer
-
-
-def _holds(hold: HoldUnit) -> bool:
-    return hold.step.next_deadline() is not None or bool(hold.held)

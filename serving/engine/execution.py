@@ -14,7 +14,8 @@ from ..graph.options import StepOptions
 from .call import Call
 from .clock import Clock, sleep
 from .gate import Gate
-from .processes import WorkerPool
+from .hold import HoldUnit
+from .processes import Ticket, WorkerPool
 from .threads import ThreadPool
 
 DEFAULT_IN_FLIGHT = 64
@@ -26,16 +27,19 @@ AsyncFn = Callable[[Any], Awaitable[Any]]
 
 @dataclass(slots=True)
 class Resources:
-    """What a compiled graph has opened and must close."""
+    """What a compiled graph has opened and must close, and the units of all its parts that keep events."""
 
     threads: list[ThreadPool] = field(default_factory=list)
     workers: list[WorkerPool] = field(default_factory=list)
+    holds: list[HoldUnit] = field(default_factory=list)
     gates: dict[str, Gate] = field(default_factory=dict)
 
     def close(self) -> None:
         """End threads and processes."""
-        for pool in [*self.threads, *self.workers]:
-            pool.close()
+        for threads in self.threads:
+            threads.close()
+        for workers in self.workers:
+            workers.close()
 
 
 def executed(call: Call, path: str, clock: Clock, resources: Resources) -> tuple[Callable[[Any], Any], bool]:
@@ -82,7 +86,7 @@ def _in_process(call: Call, path: str, resources: Resources) -> AsyncFn:
     resources.threads.append(pool)
 
     async def in_process(value: Any) -> Any:
-        ticket: list[Any] = []
+        ticket = Ticket()
         await gate.enter_async()
         try:
             return await pool.run(workers.call, ticket, value, on_abandon=lambda: workers.abandon(ticket))

@@ -21,7 +21,6 @@ def finish(
     answers = any(unit.responds for unit in from_root)
     if default_responder and not answers:
         leaves.responds = answers = True
-    _answer_after_catchers(catchers, from_root, leaves)
     everything = list(reachable([root, *entries, *catchers]))
     if not leaves.responds:
         for unit in everything:
@@ -33,13 +32,6 @@ def finish(
         unit.outlets = tuple(sorted(unit.outlets, key=lambda one: one not in responding))
     _fuse(everything, {root, *entries, *catchers})
     return answers
-
-
-def _answer_after_catchers(catchers: list[Unit], from_root: set[Unit], leaves: Segment) -> None:
-    """What ends behind a catcher, and nowhere else, is the answer to an event that failed."""
-    for unit in outlets_from(catchers):
-        if unit is not leaves and unit not in from_root and unit.outlets == (leaves,):
-            unit.responds = True
 
 
 def outlets_from(starts: Iterable[Unit]) -> list[Unit]:

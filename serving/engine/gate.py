@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ...errors import Draining
+
 
 class Gate:
     """Bounds what is inside, first come first served.
@@ -22,7 +24,8 @@ class Gate:
         self.limit = limit
         self.inside = 0
         self._lock = threading.Lock()
-        self._waiting: deque[Callable[[], bool]] = deque()
+        self._waiting: deque[_Place] = deque()
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -32,47 +35,45 @@ class Gate:
     def try_enter(self) -> bool:
         """Go in if there is room and nobody waits."""
         with self._lock:
-            if self.inside >= self.limit or self._waiting:
+            if self.inside >= self.limit or self._waiting or self._closed:
                 return False
             self.inside += 1
             return True
 
     def enter(self) -> None:
-        """Go in; block the thread until there is room."""
+        """Go in; block the thread until there is room.
+
+        :raises Draining: the gate was closed
+        """
         if self.try_enter():
             return
         turn = threading.Event()
-
-        def admit() -> bool:
-            turn.set()
-            return True
-
-        self._queue(admit)
-        turn.wait()
+        place = _Place(turn.set)
+        self._queue(place)
+        try:
+            turn.wait()
+        except BaseException:
+            self._give_up(place)
+            raise
+        place.check()
 
     async def enter_async(self) -> None:
-        """Go in; wait until there is room."""
+        """Go in; wait until there is room.
+
+        :raises Draining: the gate was closed
+        """
         if self.try_enter():
             return
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        admitted = False
-
-        def admit() -> bool:
-            nonlocal admitted
-            if turn.cancelled() or loop.is_closed():
-                return False
-            admitted = True
-            loop.call_soon_threadsafe(lambda: turn.done() or turn.set_result(None))
-            return True
-
-        self._queue(admit)
+        place = _Place(lambda: loop.call_soon_threadsafe(_settle, turn))
+        self._queue(place)
         try:
             await turn
-        except asyncio.CancelledError:
-            if admitted:
-                self.leave()
+        except BaseException:
+            self._give_up(place)
             raise
+        place.check()
 
     def leave(self) -> None:
         """Go out; who waits longest goes in."""
@@ -80,12 +81,58 @@ class Gate:
             self.inside -= 1
             self._admit()
 
-    def _queue(self, admit: Callable[[], bool]) -> None:
+    def close(self) -> None:
+        """Let nobody in any more; who waits gets :class:`~millrace.errors.Draining`."""
         with self._lock:
-            self._waiting.append(admit)
+            self._closed = True
+            while self._waiting:
+                self._waiting.popleft().wake()
+
+    def _queue(self, place: _Place) -> None:
+        with self._lock:
+            if self._closed:
+                raise Draining
+            self._waiting.append(place)
             self._admit()
+
+    def _give_up(self, place: _Place) -> None:
+        # Under the lock, or a place could be given to one who has just gone away, and stay taken for ever.
+        with self._lock:
+            if place.admitted:
+                self.inside -= 1
+                self._admit()
+            elif place in self._waiting:
+                self._waiting.remove(place)
 
     def _admit(self) -> None:
         while self._waiting and self.inside < self.limit:
-            if self._waiting.popleft()():
-                self.inside += 1
+            place = self._waiting.popleft()
+            place.admitted = place.wake()
+            self.inside += place.admitted
+
+
+class _Place:
+    """One who waits."""
+
+    __slots__ = ("_call", "admitted")
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.admitted = False
+
+    def wake(self) -> bool:
+        """Whether somebody is there to be woken: the loop of a coroutine may be closed."""
+        try:
+            self._call()
+        except RuntimeError:
+            return False
+        return True
+
+    def check(self) -> None:
+        if not self.admitted:
+            raise Draining
+
+
+def _settle(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

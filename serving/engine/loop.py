@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 Job = Callable[[], None]
+JOBS_AT_ONCE = 1024
+STOP_SECONDS = 5.0
+
+logger = logging.getLogger("millrace.engine")
 
 
 class LoopThread:
-    """Runs an event loop in a daemon thread, made when it is first needed."""
+    """Runs an event loop in a daemon thread, made when it is first needed; or stands for a loop that runs elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop: asyncio.AbstractEventLoop | None = None
         self._jobs: deque[Job] = deque()
         self._asleep = True
+        self._stopped = False
+        self._ended = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -26,6 +33,8 @@ class LoopThread:
         """The running loop; starts the thread at the first call."""
         with self._lock:
             if self.loop is None:
+                if self._stopped:
+                    raise RuntimeError(f"the loop of {self.name} was stopped")
                 loop = _new_loop()
                 ready = threading.Event()
                 self._thread = threading.Thread(target=self._run, args=(loop, ready), name=self.name, daemon=True)
@@ -34,48 +43,122 @@ class LoopThread:
                 self.loop = loop
             return self.loop
 
-    def post(self, job: Job) -> None:
-        """Have a function called on the loop; cheap while the loop is busy."""
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stand for a loop that somebody else runs and stops; nothing changes where this one has its thread."""
+        if self._thread is None:
+            self.loop = loop
+
+    def post(self, job: Job) -> bool:
+        """Have a function called on the loop; cheap while the loop is busy. Whether it will be called."""
+        if self._stopped:
+            return False
         self._jobs.append(job)
         if self._asleep:
             self._asleep = False
-            (self.loop or self.start()).call_soon_threadsafe(self._work)
+            try:
+                (self.loop or self.start()).call_soon_threadsafe(self._work)
+            except RuntimeError:
+                logger.debug("the loop of %s is closed", self.name)
+                return not self._taken_back(job)
+        # It may have been stopped since: then either the last call of _work has seen the job, or it is still here.
+        return not (self._stopped and self._taken_back(job))
 
     def call(self, coroutine: Coroutine[Any, Any, Any], timeout_seconds: float | None = None) -> Any:
-        """Run a coroutine on the loop and block for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.start()).result(timeout_seconds)
+        """Run a coroutine on the loop and block for its result; it is cancelled when the wait ends without one."""
+        try:
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("a step on the server's loop can not block for it; give it execution='thread'")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.start())
+        except RuntimeError:
+            coroutine.close()
+            raise
+        try:
+            return future.result(timeout_seconds)
+        finally:
+            future.cancel()
 
-    def stop(self) -> None:
-        """End the loop and its thread."""
+    def stop(self, at_end: Job | None = None, *, wait: bool = True) -> None:
+        """End the loop and its thread; a loop that was adopted goes on.
+
+        :param at_end: called on the loop when it has taken its last job
+        :param wait: until the thread has ended, for at most 5 s
+        """
         with self._lock:
-            loop, self.loop = self.loop, None
-        if loop is None or self._thread is None:
+            if self._stopped:
+                return
+            self._stopped = True
+            loop, thread = self.loop, self._thread
+        if loop is None or thread is None:
+            self._finish(at_end)
             return
-        loop.call_soon_threadsafe(loop.stop)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=5)
+        if thread is threading.current_thread():
+            self._finish_and_stop(at_end, loop)
+            return
+        loop.call_soon_threadsafe(self._finish_and_stop, at_end, loop)
+        if wait:
+            thread.join(STOP_SECONDS)
+            if thread.is_alive() and at_end is not None:
+                # A step blocks the loop for good; whoever waits for other events shall not.
+                at_end()
+
+    def _finish_and_stop(self, at_end: Job | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._finish(at_end)
+        self._ended = True
+        loop.stop()
+
+    def _finish(self, at_end: Job | None) -> None:
+        self._do_jobs(len(self._jobs))
+        if at_end is not None:
+            at_end()
+
+    def _taken_back(self, job: Job) -> bool:
+        try:
+            self._jobs.remove(job)
+        except ValueError:
+            return False
+        return True
 
     def _work(self) -> None:
         while True:
-            for _ in range(min(len(self._jobs), 1024)):
-                self._jobs.popleft()()
-            if self._jobs:
-                assert self.loop is not None  # noqa: S101 - it is running this
+            if self._do_jobs(JOBS_AT_ONCE) and self.loop is not None:
                 self.loop.call_soon(self._work)
                 return
+            # Who posts a job before this line relies on the next check, who posts one after it wakes the loop.
             self._asleep = True
             if not self._jobs:
                 return
             self._asleep = False
 
+    def _do_jobs(self, most: int) -> bool:
+        """Whether there may be more."""
+        for _ in range(most):
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                return False
+            try:
+                job()
+            except Exception:
+                logger.exception("a job of the loop of %s failed", self.name)
+        return True
+
     def _run(self, loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
         asyncio.set_event_loop(loop)
         loop.call_soon(ready.set)
         try:
-            loop.run_forever()
+            while not self._ended:
+                _run_until_stopped(loop)
         finally:
             _cancel_all(loop)
             loop.close()
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    except (SystemExit, KeyboardInterrupt):
+        # Raised by a task that a step made: it ends this task, not the loop that serves all others.
+        logger.exception("a task on the loop tried to end the program")
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...steps.base import DROPPED
 from ..graph.step import Step
 from .call import Call
 from .clock import Clock
+from .event import Event
 from .execution import Resources, executed
 from .paths import read_path, write_path
 from .unit import EVENT, FILTER, MAP, body_of
@@ -18,6 +20,8 @@ Fn = Callable[[Any], Any]
 def operation(call: Call, step: Step, path: str, clock: Clock, resources: Resources) -> tuple[int, Fn, bool]:
     """The kind of the operation, its function (of the body, or of the event for ``EVENT``), and whether it is async."""
     fn, awaited = executed(call, path, clock, resources)
+    if call.kind == "filter" and call.takes_event:
+        return EVENT, _body_or_dropped(fn, awaited, step, path), awaited
     if call.takes_event:
         fn = _returning_body(fn, awaited, path)
         if step.input_path or step.result_path:
@@ -28,6 +32,43 @@ def operation(call: Call, step: Step, path: str, clock: Clock, resources: Resour
     if step.input_path or step.result_path:
         fn = _body_at_paths(fn, awaited, step, path)
     return MAP, fn, awaited
+
+
+def starting(call: Call, step: Step, path: str, fn: Fn) -> Callable[[Event, Any], Any]:
+    """How a step that makes many bodies of one begins: a function of the event and its body."""
+    read, _ = _ends(step, path)
+    if not call.takes_event:
+        return lambda _, body: fn(read(body))
+
+    def start(event: Event, body: Any) -> Any:
+        event.body = read(body)
+        return fn(event)
+
+    return start
+
+
+def writing(step: Step, path: str) -> Callable[[Any, Any], Any] | None:
+    """How such a step's results come into the body; ``None`` where they take its place."""
+    return write_path(step.result_path, step=path) if step.result_path else None
+
+
+def _body_or_dropped(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
+    read, _ = _ends(step, path)
+    if awaited:
+
+        async def call_async(event: Any) -> Any:
+            body = event.body
+            event.body = read(body)
+            return body if await fn(event) else DROPPED
+
+        return call_async
+
+    def call(event: Any) -> Any:
+        body = event.body
+        event.body = read(body)
+        return body if fn(event) else DROPPED
+
+    return call
 
 
 def _returning_body(fn: Fn, awaited: bool, path: str) -> Fn:
@@ -54,8 +95,12 @@ def _at_input_path(fn: Fn, step: Step, path: str) -> Fn:
 
 def _ends(step: Step, path: str) -> tuple[Fn, Callable[[Any, Any], Any]]:
     read = read_path(step.input_path, step=path) if step.input_path else _same
-    write = write_path(step.result_path, step=path) if step.result_path else _replace
+    write = _unless_dropped(write_path(step.result_path, step=path)) if step.result_path else _replace
     return read, write
+
+
+def _unless_dropped(write: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda body, result: DROPPED if result is DROPPED else write(body, result)
 
 
 def _same(body: Any) -> Any:

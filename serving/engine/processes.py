@@ -22,20 +22,21 @@ from ...errors import GraphError, StepError
 LENGTH = struct.Struct("<Q")
 
 
-def write_frame(stream: BinaryIO, value: Any) -> None:
-    """Send one value."""
-    payload = cloudpickle.dumps(value)
-    stream.write(LENGTH.pack(len(payload)) + payload)
+def write_frame(stream: BinaryIO, payload: bytes) -> None:
+    """Send one pickled value."""
+    stream.write(LENGTH.pack(len(payload)))
+    stream.write(payload)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> Any:
-    """Receive one value; ``EOFError`` where the other end is gone."""
+def read_frame(stream: BinaryIO) -> bytes:
+    """Receive one value, still pickled; ``EOFError`` where the other end is gone."""
     head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+    length: int = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else -1
+    payload = stream.read(length) if length >= 0 else b""
+    if len(payload) != length:
         raise EOFError
-    payload = stream.read(LENGTH.unpack(head)[0])
-    return cloudpickle.loads(payload)
+    return payload
 
 
 class WorkerPool:
@@ -57,36 +58,44 @@ class WorkerPool:
             ) from error
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
+        self._closed = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the first worker, so that its load time and its faults show before the first event."""
         self._put_back(self._take())
 
-    def call(self, ticket: list[_Process], *args: Any) -> Any:
+    def call(self, ticket: Ticket, *args: Any) -> Any:
         """Run the step's function in a worker and block for its result.
 
-        :param ticket: gets the process, so that :meth:`abandon` can end it
+        :param ticket: learns the process, so that :meth:`abandon` can end it
         """
-        process = self._take()
-        ticket.append(process)
         try:
-            ok, value = process.ask(args)
-        except (EOFError, OSError) as error:
-            self._busy.discard(process)
+            payload = cloudpickle.dumps(args)
+        except Exception as error:
+            raise TypeError(f"the body can not be sent to the step's process: {error}") from error
+        process = self._take()
+        ticket.process = process
+        if ticket.abandoned:
+            process.kill()
+        try:
+            answer = process.ask(payload)
+        except (EOFError, OSError, ValueError) as error:  # ValueError: the pipe is closed
             raise StepError(
                 f"step '{self.step}': its worker process died ({process.reason()})", step=self.step
             ) from error
-        self._put_back(process)
+        finally:
+            self._put_back(process)
+        ok, value = cloudpickle.loads(answer)
         if ok:
             return value
         raise value
 
-    def abandon(self, ticket: list[_Process]) -> None:
-        """End the process of a call that nobody waits for any more."""
-        for process in ticket:
-            self._busy.discard(process)
-            process.kill()
+    def abandon(self, ticket: Ticket) -> None:
+        """End the process of a call that nobody waits for any more; it may be only starting."""
+        ticket.abandoned = True
+        if ticket.process is not None:
+            ticket.process.kill()
 
     def _take(self) -> _Process:
         with self._lock:
@@ -96,21 +105,39 @@ class WorkerPool:
                     self._busy.add(process)
                     return process
         process = _Process(self.step, self._order)
-        self._busy.add(process)
+        with self._lock:
+            self._busy.add(process)
+            closed = self._closed
+        if closed:
+            process.kill()
         return process
 
     def _put_back(self, process: _Process) -> None:
         with self._lock:
             self._busy.discard(process)
-            if process.alive:
+            if process.alive and not self._closed:
                 self._idle.append(process)
 
     def close(self) -> None:
         """End all workers."""
-        for process in [*self._idle, *self._busy]:
+        with self._lock:
+            self._closed = True
+            idle, busy = self._idle, list(self._busy)
+            self._idle = []
+        for process in [*idle, *busy]:
             process.kill()
-        self._idle.clear()
-        self._busy.clear()
+        for process in idle:  # the others are waited for by the threads that use them
+            process.reason()
+
+
+class Ticket:
+    """Of one call: which process it is in, and whether anybody still waits for it."""
+
+    __slots__ = ("abandoned", "process")
+
+    def __init__(self) -> None:
+        self.process: _Process | None = None
+        self.abandoned = False
 
 
 class _Process:
@@ -125,26 +152,26 @@ class _Process:
         assert self._popen.stdin is not None and self._popen.stdout is not None  # noqa: S101 - both were asked for
         self._to: BinaryIO = self._popen.stdin  # type: ignore[assignment]
         self._from: BinaryIO = self._popen.stdout  # type: ignore[assignment]
+        self._is_killed = False
         try:
-            self._to.write(LENGTH.pack(len(order)) + order)
-            self._to.flush()
-            ok, value = read_frame(self._from)
+            ok, value = cloudpickle.loads(self.ask(order))
         except (EOFError, OSError) as error:
             raise StepError(f"step '{step}': its worker process did not start ({self.reason()})", step=step) from error
         if not ok:
             self.kill()
-            raise value
+            self.reason()
+            raise GraphError(f"step '{step}' can not be made in its worker process: {value}") from value
 
     @property
     def alive(self) -> bool:
-        return self._popen.poll() is None
+        return not self._is_killed and self._popen.poll() is None
 
-    def ask(self, args: tuple[Any, ...]) -> tuple[bool, Any]:
-        write_frame(self._to, args)
-        answer: tuple[bool, Any] = read_frame(self._from)
-        return answer
+    def ask(self, payload: bytes) -> bytes:
+        write_frame(self._to, payload)
+        return read_frame(self._from)
 
     def reason(self) -> str:
+        """Why the process ended; waits for that, and closes the pipes."""
         try:
             code = self._popen.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -155,9 +182,9 @@ class _Process:
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def kill(self) -> None:
+        """End the process. Its pipes stay for the thread that may be reading from them."""
+        self._is_killed = True
         self._popen.kill()
-        self._popen.wait()
-        self._close()
 
     def _close(self) -> None:
         for pipe in (self._to, self._from):

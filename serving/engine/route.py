@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
+from ...errors import MillraceError, StepError
 from .event import Event
 from .unit import EVENT, StepInfo, failed
 
@@ -17,7 +18,8 @@ class Route:
     :ivar is_async: whether :meth:`run` gives an awaitable
 
     A custom router calls ``self.routes["m1"].run(event)``, awaiting it where ``is_async``; the event comes back with
-    the route's result as its body.
+    the route's result as its body. What the route raises comes as a :class:`~millrace.errors.StepError` that names the
+    route, with the exception as its ``__cause__``; errors of Millrace, which have a status, come as they are.
     """
 
     __slots__ = ("_call", "_kind", "info", "is_async", "name", "run", "target")
@@ -38,7 +40,7 @@ class Route:
         try:
             event.body = self._call(event if self._kind == EVENT else body)
         except Exception as error:
-            failed(event, body, self.info, error)
+            self._fail(event, body, error)
         return event
 
     async def _run_async(self, event: Event) -> Event:
@@ -46,8 +48,17 @@ class Route:
         try:
             event.body = await self._call(event if self._kind == EVENT else body)
         except Exception as error:
-            failed(event, body, self.info, error)
+            self._fail(event, body, error)
         return event
+
+    def _fail(self, event: Event, body: Any, error: Exception) -> NoReturn:
+        """Let the error go on with this route's path: on its way out the event is marked with the router's."""
+        if isinstance(error, MillraceError):
+            failed(event, body, self.info, error)
+        text = f"step '{self.info.path}' of {self.info.graph} failed: {type(error).__name__}: {error}"
+        told = StepError(text, step=self.info.path, event_id=event.id)
+        told.__cause__ = error
+        failed(event, body, self.info, told)
 
     def __repr__(self) -> str:
         return f"Route({self.info.path!r})"

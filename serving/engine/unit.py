@@ -6,6 +6,8 @@ walk (`walk.py`) carries events from unit to unit.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -29,6 +31,9 @@ TAKEN: Final = _Taken()
 MAP, FILTER = 0, 1
 """Kinds of the operations in a segment. The third, an event operation, is any other number."""
 EVENT = 2
+
+FAULTS: Final = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+"""What a step may raise that fails its event and nothing else; see :func:`failed`."""
 
 Op = tuple[int, Callable[..., Any], "StepInfo"]
 
@@ -98,7 +103,7 @@ class Segment(Unit):
     def run(self, engine: Engine, event: Event, body: Any) -> Any:
         info = None
         try:
-            for kind, fn, info in self.ops:
+            for kind, fn, info in self.ops:  # noqa: B007 - the handler below needs to know where it stopped
                 if not kind:
                     body = fn(body)
                     if body is DROPPED:
@@ -109,7 +114,9 @@ class Segment(Unit):
                 else:
                     event.body = body
                     body = fn(event)
-        except Exception as error:
+                    if body is DROPPED:
+                        return DROPPED
+        except FAULTS as error:
             failed(event, body, info or self.info, error)
         return body
 
@@ -131,18 +138,36 @@ class AsyncUnit(Unit):
                 event.body = body
                 return await fn(event)
             result = await fn(body)
-        except Exception as error:
+        except FAULTS as error:
             failed(event, body, info, error)
         if kind == FILTER:
             return body if result else DROPPED
         return result
 
 
-def failed(event: Event, body: Any, info: StepInfo, error: Exception) -> NoReturn:
-    """Write into the event what failed and where, and let the exception go on."""
+def failed(event: Event, body: Any, info: StepInfo, error: BaseException) -> NoReturn:
+    """Write into the event what failed and where, and let the exception go on.
+
+    What would end the thread or the loop, and with it other events, becomes a ``RuntimeError``; but the user's Ctrl-C
+    and the engine's own cancelling stay what they are.
+    """
     event.body = body
     event._failed = info
-    raise error
+    if isinstance(error, Exception) or _is_meant(error):
+        raise error
+    raise RuntimeError(f"the step raised {error!r}") from error
+
+
+def _is_meant(error: BaseException) -> bool:
+    if isinstance(error, KeyboardInterrupt):
+        return threading.current_thread() is threading.main_thread()
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def body_of(event: Event, result: Any, *, step: str) -> Any:

@@ -1,16 +1,17 @@
-"""The walk: one event carried from unit to unit. The only loop of the engine; plain graphs are driven through it too."""
+"""The walk: one event carried from unit to unit. The engine's only loop; plain graphs are driven through it too."""
 
 from __future__ import annotations
 
-import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TooManyIterations
 from ...steps.base import DROPPED
+from .completion import Completion
 from .copying import copy_body
 from .event import Event
+from .stream import StreamClosed
 from .unit import TAKEN, Unit, failed
 
 if TYPE_CHECKING:
@@ -41,57 +42,84 @@ async def walk(engine: Engine, unit: Unit, event: Event, body: Any) -> None:
     """
     completion = event._completion
     assert completion is not None  # noqa: S101 - every event that walks has one
-    branches: list[Branch] = []
+    branches: list[Branch] = [(unit, event, body)]
     try:
-        while True:
-            outlets: Sequence[Unit] = ()
-            try:
-                if unit.max_rounds:
-                    count_round(unit, event, body)
-                if unit.is_async:
-                    body = await unit.run(engine, event, body)
-                else:
-                    body = unit.run(engine, event, body)
-                if body is not DROPPED and body is not TAKEN:
-                    outlets = unit.outlets if unit.select is None else chosen(unit, event, body)
-                    if len(outlets) > 1:
-                        fork(engine, unit, outlets[1:], event, body, branches)
-            except Exception as error:
-                catcher = engine.caught(event, error)
-                if catcher is not None:
-                    unit, body = catcher, event.body
-                    continue
-                body = DROPPED
-            else:
-                if unit.responds and body is not DROPPED and body is not TAKEN:
-                    await respond(completion, event, body)
-                    if outlets:
-                        await _give_way()
-            if outlets:
-                unit = outlets[0]
-                continue
-            if body is not TAKEN:
-                completion.release()
-            if not branches:
-                return
-            unit, event, body = branches.pop(0)
+        while branches:
+            await _carry(engine, completion, *branches.pop(0), branches)
     except BaseException as error:
-        completion.fail(error if isinstance(error, Exception) else asyncio.CancelledError())
+        # Cancelled because the engine stops; anything else is no step's doing and should not be.
+        completion.fail(error if isinstance(error, Exception) else engine.refusal())
         for _ in range(1 + len(branches)):
             completion.release()
         raise
 
 
-async def respond(completion: Any, event: Event, body: Any) -> None:
-    """Give the caller its answer, or the next chunk of it."""
+async def _carry(
+    engine: Engine, completion: Completion, unit: Unit, event: Event, body: Any, branches: list[Branch]
+) -> None:
+    while True:
+        try:
+            if unit.max_rounds:
+                count_round(unit, event, body)
+            body = unit.run(engine, event, body)
+            if unit.is_async:
+                body = await body
+            outlets, onward = _ways_on(engine, unit, event, body, branches)
+        except Exception as error:
+            catcher = engine.caught(event, error)
+            if catcher is None:
+                break
+            unit, body = catcher, event.body
+            continue
+        if unit.responds and not await _answered(completion, event, body, outlets):
+            break
+        if not outlets:
+            break
+        unit, body = outlets[0], onward
+    if body is not TAKEN:
+        completion.release()
+
+
+async def _answered(completion: Completion, event: Event, body: Any, outlets: Sequence[Unit]) -> bool:
+    """Give the answer of a responder, if it has one; whether the event is to go on."""
+    if body is DROPPED or body is TAKEN:
+        return True
+    if not await respond(completion, event, body):
+        return False
+    if outlets:
+        await _give_way()
+    return True
+
+
+def _ways_on(
+    engine: Engine, unit: Unit, event: Event, body: Any, branches: list[Branch]
+) -> tuple[Sequence[Unit], Any]:
+    """Where an event goes from a unit, and the body that goes the first way; further ways become branches."""
+    if body is DROPPED or body is TAKEN:
+        return (), body
+    outlets = unit.outlets if unit.select is None else chosen(unit, event, body)
+    if len(outlets) + unit.responds > 1:
+        return outlets, fork(engine, unit, outlets, event, body, branches)
+    return outlets, body
+
+
+async def respond(completion: Completion, event: Event, body: Any) -> bool:
+    """Give the caller its answer, or the next chunk of it; whether it is to go on, not so when nobody reads it."""
     stream = event._stream
     if stream is None:
         completion.answer(body)
-        return
+        return True
     if not stream.started:
-        stream.started = True
+        if stream.closed or not completion.awaited:
+            stream.close()  # the caller has another answer
+            return False
         completion.answer(stream)
-    await stream.send(body)
+        stream.started = True
+    try:
+        await stream.send(body)
+    except StreamClosed:
+        return False
+    return True
 
 
 def chosen(unit: Unit, event: Event, body: Any) -> Sequence[Unit]:
@@ -105,22 +133,38 @@ def chosen(unit: Unit, event: Event, body: Any) -> Sequence[Unit]:
 
 def fork(
     engine: Engine, unit: Unit, outlets: Sequence[Unit], event: Event, body: Any, branches: list[Branch]
-) -> None:
-    """Make a branch of the event for each further outlet, with a body of its own."""
+) -> Any:
+    """Make a branch of the event for each outlet after the first, with a body of its own; the first one's body.
+
+    The caller who gets an answer in the midst of a graph counts as a branch: what comes later does not change it.
+    """
     try:
-        copies = [body if unit.share else copy_body(body) for _ in outlets]
+        bodies = isolated(unit, len(outlets) + unit.responds, body)[unit.responds :]
     except Exception as error:
-        error.add_note(f"a branch gets its own copy of the body; step '{unit.info.path}' may say share=True instead")
         failed(event, body, unit.info, error)
     completion = event._completion
     assert completion is not None  # noqa: S101 - every event that walks has one
-    completion.hold(len(copies))
-    for outlet, copy in zip(outlets, copies, strict=True):
+    completion.hold(len(outlets) - 1)
+    for outlet, copy in zip(outlets[1:], bodies[1:], strict=True):
         branch = event.fork(copy)
         if outlet.reaches_async:
             engine.spawn(outlet, branch, copy)
         else:
             branches.append((outlet, branch, copy))
+    return bodies[0]
+
+
+def isolated(unit: Unit, count: int, body: Any) -> list[Any]:
+    """A body for each of so many branches behind a unit: the body itself, and copies unless they may share it."""
+    if unit.share:
+        return [body] * count
+    try:
+        return [body, *(copy_body(body) for _ in range(count - 1))]
+    except Exception as error:
+        raise TypeError(
+            f"each branch gets its own copy of the body, and a {type(body).__name__} can not be copied ({error}); "
+            f"step '{unit.info.path}' may say share=True"
+        ) from error
 
 
 def count_round(unit: Unit, event: Event, body: Any) -> None:

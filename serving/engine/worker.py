@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
+
+import cloudpickle
 
 from .processes import read_frame, write_frame
 
@@ -15,31 +21,37 @@ def main() -> None:
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
-    try:
-        function = read_frame(incoming)()
-    except Exception as error:
-        write_frame(outgoing, (False, _sendable(error)))
-        return
-    write_frame(outgoing, (True, None))
-    while True:
-        try:
-            args = read_frame(incoming)
-        except EOFError:
-            return
-        write_frame(outgoing, _answer(function, args))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process when it is done
+    function: Callable[..., Any] | None = None
+
+    def make(payload: bytes) -> None:
+        nonlocal function
+        function = cloudpickle.loads(payload)()
+
+    def call(payload: bytes) -> Any:
+        assert function is not None  # noqa: S101 - the parent sends no call before the answer to the first frame
+        return function(*cloudpickle.loads(payload))
+
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        write_frame(outgoing, _answer(make, read_frame(incoming)))
+        while function is not None:
+            write_frame(outgoing, _answer(call, read_frame(incoming)))
 
 
-def _answer(function: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:
+def _answer(work: Callable[[bytes], Any], payload: bytes) -> bytes:
+    """Whether it worked, and the result or error."""
     try:
-        result = function(*args)
+        result = work(payload)
     except Exception as error:
-        return False, _sendable(error)
-    return True, result
+        return cloudpickle.dumps((False, _sendable(error)))  # type: ignore[no-any-return]
+    try:
+        return cloudpickle.dumps((True, result))  # type: ignore[no-any-return]
+    except Exception as error:
+        kind = type(result).__name__
+        return cloudpickle.dumps((False, TypeError(f"the result, a {kind}, can not leave the step's process: {error}")))  # type: ignore[no-any-return]
 
 
 def _sendable(error: Exception) -> Exception:
-    import pickle  # noqa: PLC0415
-
     try:
         rebuilt = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes, to see whether they come back
         return error if isinstance(rebuilt, type(error)) else RuntimeError(str(error))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from ...errors import GraphError, SpecError, near
 from ..doors.mock import MockServer
 from ..engine.clock import Clock
-from ..engine.names import Source
 from ..graph.checks import validate
 from ..graph.flow import FlowStep
 from ..graph.options import StepOptions
 from ..graph.router import RouterStep
 from ..graph.step import Step, warn_inert
+from .arguments import known_arguments
+from .caller import caller_namespace, listed_sources
 from .runtime import make_engine
-from .spec import FunctionSpec, Graph, Metadata, checked, dump_yaml, spec_from_dict, spec_to_dict
+from .spec import FunctionSpec, Graph, Metadata, metadata_from_dict, spec_from_dict, spec_to_dict
+from .text import dump_yaml, load_yaml
 
 TOPOLOGIES = ("router", "flow")
+FLOW_SETTINGS = ("engine", "exist_ok", "allow_cyclic", "max_iterations", "max_in_flight")
 KINDS = ("serving", "nuclio", "remote", "")
+YAML = (".yaml", ".yml")
 
 
 class ServingFunction:
@@ -40,6 +45,7 @@ class ServingFunction:
         self.spec = spec or FunctionSpec()
         self.verbose = False
         self._mock: MockServer | None = None
+        self._mocked = ""
 
     @property
     def name(self) -> str:
@@ -51,12 +57,14 @@ class ServingFunction:
     @overload
     def set_topology(
         self, topology: Literal["flow"], class_name: None = None, engine: Literal["sync", "async"] | None = None,
-        exist_ok: bool = False, **class_args: Any,
+        exist_ok: bool = False, allow_cyclic: bool | None = None, max_iterations: int | None = None,
+        max_in_flight: int | None = None,
     ) -> FlowStep: ...  # fmt: skip
     @overload
     def set_topology(
         self, topology: Literal["router"] | None = None, class_name: Any = None,
-        engine: Literal["sync", "async"] | None = None, exist_ok: bool = False, **class_args: Any,
+        engine: Literal["sync", "async"] | None = None, exist_ok: bool = False, allow_cyclic: bool | None = None,
+        max_iterations: int | None = None, max_in_flight: int | None = None, **class_args: Any,
     ) -> RouterStep: ...  # fmt: skip
     def set_topology(
         self,
@@ -83,14 +91,16 @@ class ServingFunction:
         if topology == "flow":
             if class_name is not None or class_args:
                 what = next(iter(class_args), "class_name")
-                raise GraphError(f"a flow takes no '{what}'; set_topology('router', …) does")
+                hint = near(what, FLOW_SETTINGS) or "; set_topology('router', …) does"
+                raise GraphError(f"function '{self.name}': a flow takes no '{what}'{hint}")
             self.spec.graph = FlowStep(
-                engine=engine or "async", allow_cyclic=allow_cyclic, max_iterations=max_iterations,
+                name=self.name, engine=engine or "async", allow_cyclic=allow_cyclic, max_iterations=max_iterations,
                 max_in_flight=max_in_flight,
             )  # fmt: skip
         elif topology == "router":
             if allow_cyclic:
                 raise GraphError("a router has no cycles; allow_cyclic= is for set_topology('flow')")
+            warn_inert(engine=engine, max_iterations=max_iterations)
             options = StepOptions(max_in_flight=max_in_flight)
             self.spec.graph = RouterStep(class_name=class_name, class_args=class_args, options=options)
         else:
@@ -127,16 +137,20 @@ class ServingFunction:
         :param class_name: the model's class, its name, or an initialised object
         :param model_url: the model runs behind this URL instead
         :param router_step: which router, where a flow has several
+        :param outputs: what the model declares of its outputs, or only their names; given to the class
         """
-        warn_inert(creation_strategy=creation_strategy, outputs=outputs)
+        warn_inert(creation_strategy=creation_strategy)
         router = self._router(router_step)
         if model_url is not None:
-            return router.add_route(key, class_name="millrace.steps.RemoteStep", url=model_url, function=child_function)
+            class_args |= {"url": model_url}
+            return router.add_route(key, None, "$remote", None, child_function, options=options, **class_args)
         class_name = class_name or self.spec.default_class
         if class_name is None and handler is None:
             raise GraphError(f"model '{key}': give class_name= (or set function.spec.default_class)")
         if model_path is not None:
             class_args["model_path"] = str(model_path)
+        if outputs is not None:
+            class_args["outputs"] = [{"name": one} if isinstance(one, str) else one for one in outputs]
         return router.add_route(key, None, class_name, handler, child_function, options=options, **class_args)
 
     def _router(self, name: str | None) -> RouterStep:
@@ -144,7 +158,7 @@ class ServingFunction:
         if isinstance(graph, RouterStep):
             return graph
         if name is not None:
-            step = graph[name]
+            step = graph.path_to_step(name)
             if not isinstance(step, RouterStep):
                 raise GraphError(f"step '{name}' is no router")
             return step
@@ -162,6 +176,7 @@ class ServingFunction:
         """Remove these steps or routes."""
         self.graph.clear_children(keys)
 
+    @known_arguments
     def add_child_function(
         self,
         name: str,
@@ -177,10 +192,12 @@ class ServingFunction:
         :param requirements: packages that it needs
         """
         check_kind(kind)
-        child = ServingFunction(name)
-        child.spec.filename = str(url) if url is not None else None
-        child.spec.image = image
-        child.spec.build.requirements = list(requirements or [])
+        is_yaml = url is not None and Path(url).suffix in YAML
+        child = ServingFunction.from_file(str(url)) if is_yaml else ServingFunction(name)
+        child.metadata.name = name
+        child.spec.filename = child.spec.filename if is_yaml or url is None else str(url)
+        child.spec.image = image or child.spec.image
+        child.spec.build.requirements += requirements or []
         self.spec.functions[name] = child
         return child
 
@@ -192,8 +209,12 @@ class ServingFunction:
 
     # -- settings ------------------------------------------------------------------------------------------------
 
+    @known_arguments
     def with_secrets(self, kind: str, source: Any) -> ServingFunction:
-        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes`` (a mount)."""
+        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes`` (a mount).
+
+        Steps read them with ``context.get_secret(name)``. Their values are never written into a spec.
+        """
         self.spec.secrets.add(kind, source)
         return self
 
@@ -219,10 +240,11 @@ class ServingFunction:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def validate(self, namespace: Source | None = None) -> None:
-        """Check all that can be checked without loading a model, and raise what is wrong."""
+    def validate(self) -> None:
+        """Check the graph and raise what is wrong; names are looked up only when it is compiled."""
         validate(self.graph, self.spec.functions)
 
+    @known_arguments
     def to_mock_server(
         self,
         namespace: Any = None,
@@ -244,16 +266,30 @@ class ServingFunction:
         warn_inert(track_models=track_models, stream_profile=stream_profile)
         if workdir is not None and workdir not in sys.path:
             sys.path.insert(0, str(Path(workdir)))
-        sources = _listed(namespace) if namespace is not None else caller_namespace()
+        sources = listed_sources(namespace) if namespace is not None else caller_namespace()
         engine, streams = make_engine(
             self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True
         )
         return MockServer(engine, streams, default_content_type=self.spec.default_content_type)
 
-    def invoke(self, path: str = "/", body: Any = None, method: str | None = None, headers: Any = None) -> Any:
-        """Ask the function; runs it in a mock server of its own, made at the first call."""
-        if self._mock is None:
-            self._mock = self.to_mock_server(namespace=caller_namespace())
+    @known_arguments
+    def invoke(
+        self,
+        path: str = "/",
+        body: Any = None,
+        method: str | None = None,
+        headers: Any = None,
+        force_external_address: bool | None = None,
+        auth_info: Any = None,
+        mock: bool | None = None,
+    ) -> Any:
+        """Ask the function; runs it in a mock server of its own, made anew when the function has changed."""
+        warn_inert(force_external_address=force_external_address, auth_info=auth_info, mock=mock or None)
+        present = f"{self.metadata} {self.spec}"
+        if self._mock is None or self._mocked != present:
+            if self._mock is not None:
+                self._mock.close()
+            self._mock, self._mocked = self.to_mock_server(namespace=caller_namespace()), present
         return self._mock.test(path, body, method or "", headers)
 
     # -- writing -------------------------------------------------------------------------------------------------
@@ -262,6 +298,7 @@ class ServingFunction:
         """The function as plain data, in MLRun's layout; values of inline secrets are left out."""
         metadata = {key: value for key, value in vars(self.metadata).items() if value}
         found = {"kind": self.kind, "metadata": metadata, "spec": spec_to_dict(self.spec, pickle=pickle)}
+        self.spec.secrets.refuse_in(found, where=f"function '{self.name}'")
         return found | ({"verbose": True} if self.verbose else {})
 
     def to_yaml(self, *, pickle: bool = False) -> str:
@@ -272,8 +309,13 @@ class ServingFunction:
         return dump_yaml(self.to_dict(pickle=pickle))
 
     def export(self, target: str = "function.yaml", *, pickle: bool = False) -> str:
-        """Write the function as a YAML file and return its path."""
-        Path(target).write_text(self.to_yaml(pickle=pickle), encoding="utf-8")
+        """Write the function as a YAML file and return its path; code files are named relative to its folder."""
+        folder = Path(target).resolve().parent
+        other = self.copy()
+        for one in (other, *other.spec.functions.values()):
+            if one.spec.filename and Path(one.spec.filename).is_file():
+                one.spec.filename = Path(os.path.relpath(one.spec.filename, folder)).as_posix()
+        Path(target).write_text(other.to_yaml(pickle=pickle), encoding="utf-8")
         return target
 
     @classmethod
@@ -282,16 +324,33 @@ class ServingFunction:
 
         :param trusted: unpickle objects, which runs code
         """
+        known = ("kind", "metadata", "spec", "verbose", "status")
         for key in values:
-            if key not in ("kind", "metadata", "spec", "verbose", "status"):
-                raise SpecError(f"the function has an unknown key '{key}'{near(key, ('kind', 'metadata', 'spec'))}")
+            if key not in known:
+                raise SpecError(f"the function has an unknown key '{key}'{near(str(key), known)}")
         check_kind(values.get("kind"))
         function = cls()
-        function.metadata = Metadata(**checked(values.get("metadata", {}), Metadata, "metadata"))
-        function.spec = spec_from_dict(values.get("spec", {}), trusted=trusted)
-        for name, child in values.get("spec", {}).get("functions", {}).items():
+        function.metadata = metadata_from_dict(values.get("metadata") or {})
+        function.spec = spec_from_dict(values.get("spec") or {}, trusted=trusted)
+        if isinstance(function.spec.graph, FlowStep):
+            function.spec.graph.name = function.name
+        for name, child in ((values.get("spec") or {}).get("functions") or {}).items():
             function.spec.functions[name] = cls.from_dict(child, trusted=trusted)
         function.verbose = bool(values.get("verbose", False))
+        return function
+
+    @classmethod
+    def from_file(cls, filename: str, *, trusted: bool = False) -> ServingFunction:
+        """The function in a YAML file; code files that it names are relative to its folder."""
+        try:
+            text = Path(filename).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"the file '{filename}' can not be read: {error}") from error
+        function = cls.from_dict(load_yaml(text, source=filename), trusted=trusted)
+        folder = Path(filename).resolve().parent
+        for one in (function, *function.spec.functions.values()):
+            if one.spec.filename and (folder / one.spec.filename).is_file():
+                one.spec.filename = str(folder / one.spec.filename)
         return function
 
     def copy(self) -> ServingFunction:
@@ -316,21 +375,3 @@ def check_kind(kind: str | None) -> None:
     """Refuse kinds of functions that hold no graph."""
     if kind and kind not in KINDS:
         raise SpecError(f"Millrace makes functions of kind 'serving', not '{kind}'")
-
-
-def caller_namespace() -> list[Source]:
-    """The local and global names of the first caller outside this package."""
-    package = __name__.split(".")[0]
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
-        frame = frame.f_back
-    same = frame.f_locals is frame.f_globals
-    return [frame.f_globals] if same else [dict(frame.f_locals), frame.f_globals]
-
-
-def _listed(namespace: Any) -> list[Source]:
-    if isinstance(namespace, Mapping) or not isinstance(namespace, Iterable):
-        return [namespace]
-    return list(namespace)
-
-

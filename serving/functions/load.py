@@ -8,15 +8,15 @@ from typing import Any
 
 from ...errors import SpecError, near
 from ..graph.step import warn_inert
+from .arguments import known_arguments
 from .code import load_code
-from .function import ServingFunction, check_kind
-from .spec import load_yaml
+from .function import YAML, ServingFunction, check_kind
+from .hub import HUB, hub_file
 
-HUB = "hub://"
-HUB_FOLDER = Path(__file__).resolve().parents[2] / "hub"
 PREFERRED = ("function", "fn")
 
 
+@known_arguments
 def new_function(
     name: str = "",
     project: str = "",
@@ -53,6 +53,7 @@ def new_function(
     return function
 
 
+@known_arguments
 def code_to_function(
     name: str = "",
     project: str = "",
@@ -89,6 +90,7 @@ def code_to_function(
     return function
 
 
+@known_arguments
 def import_function(
     url: str = "",
     secrets: Any = None,
@@ -106,7 +108,7 @@ def import_function(
     """
     warn_inert(secrets=secrets, db=db or None)
     if url.startswith(HUB):
-        function = _from_hub(url)
+        function = load_function(str(hub_file(url)), trusted=trusted)
     elif "://" in url and not url.startswith("file://"):
         raise SpecError(f"'{url}' can not be imported: give a path, file://… or hub://…; download other files first")
     else:
@@ -127,11 +129,10 @@ def load_function(target: str, *, trusted: bool = False) -> ServingFunction:
     path = Path(filename)
     if not path.is_file():
         raise SpecError(f"the file '{filename}' does not exist")
-    if path.suffix in (".yaml", ".yml"):
-        values = load_yaml(path.read_text(encoding="utf-8"), source=filename)
-        function = ServingFunction.from_dict(values, trusted=trusted)
-        _locate_code(function, path.resolve().parent)
-        return function
+    if path.suffix in YAML:
+        if name is not None:
+            raise SpecError(f"'{filename}' holds one function; leave ':{name}' out")
+        return ServingFunction.from_file(filename, trusted=trusted)
     if path.suffix not in (".py", ".ipynb"):
         raise SpecError(f"'{filename}' is no .py, .ipynb or .yaml file")
     return _function_in(vars(load_code(filename, fresh=True)), filename, name)
@@ -156,23 +157,6 @@ def _function_in(names: dict[str, Any], filename: str, name: str | None) -> Serv
     function = found[wanted[0]]
     function.spec.filename = function.spec.filename or str(Path(filename).resolve())
     return function
-
-
-def _locate_code(function: ServingFunction, folder: Path) -> None:
-    """Code files in a spec are relative to the spec's own folder."""
-    for one in [function, *function.spec.functions.values()]:
-        filename = one.spec.filename
-        if filename and not Path(filename).is_absolute() and (folder / filename).is_file():
-            one.spec.filename = str(folder / filename)
-
-
-def _from_hub(url: str) -> ServingFunction:
-    name = url.removeprefix(HUB).split(":")[0].split("/")[-1]
-    folders = {folder.name: folder for folder in HUB_FOLDER.iterdir() if (folder / "function.yaml").is_file()}
-    folder = folders.get(name.replace("-", "_"))
-    if folder is None:
-        raise SpecError(f"the hub has no function '{name}'{near(name, folders)} (it has {', '.join(sorted(folders))})")
-    return load_function(str(folder / "function.yaml"))
 
 
 def _valid_name(name: str) -> str:

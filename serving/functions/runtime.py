@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...errors import MillraceError
 from ...queues.message import Message
 from ..doors.queues import MemoryStreams
 from ..engine.call import Workshop
@@ -13,7 +14,9 @@ from ..engine.context import GraphContext
 from ..engine.engine import Engine
 from ..engine.messages import dumps
 from ..engine.names import Namespace, Source
+from ..engine.plan import Plan
 from ..graph.checks import validate
+from ..graph.flow import FlowStep
 from .code import load_code
 
 if TYPE_CHECKING:
@@ -51,16 +54,29 @@ def make_engine(
     context.data_hosts = tuple(spec.data_hosts)
     context.root = function.graph
     streams = MemoryStreams()
-    shop = Workshop(_namespace(function, sources), context, children=_children(function, sources))
+    is_sync = isinstance(function.graph, FlowStep) and function.graph.engine == "sync"
+    namespace = _namespace(function, sources)
+    shop = Workshop(namespace, context, "sync" if is_sync else "async", _children(function, sources), is_sync)
     compiler = Compiler(shop, f"graph '{function.name}'", streams.open, current_function)
-    plan = compiler.compile(function.graph)
+    plan = _compiled(compiler, function)
     engine = Engine(plan, context, max_in_flight=max_in_flight)
     compiler.link.engine = engine
     if spec.error_stream:
         _connect_errors(context, streams, engine)
-    if callable(spec.graph_initializer):
-        spec.graph_initializer(engine)
+    initialize = spec.graph_initializer
+    if initialize is not None:
+        initialize = namespace.find(initialize, step="graph_initializer") if isinstance(initialize, str) else initialize
+        initialize(engine)
     return engine, streams
+
+
+def _compiled(compiler: Compiler, function: ServingFunction) -> Plan:
+    """The plan; an error in a step's constructor may quote a secret, which is masked."""
+    try:
+        return compiler.compile(function.graph)
+    except MillraceError as error:
+        error.args = tuple(function.spec.secrets.mask(str(one)) for one in error.args)
+        raise
 
 
 def _namespace(function: ServingFunction, sources: list[Source]) -> Namespace:
@@ -87,10 +103,15 @@ def _connect_errors(context: GraphContext, streams: MemoryStreams, engine: Engin
             value = dumps(record)
         except TypeError:
             value = dumps(record | {"event": {"id": record["event"]["id"], "body": repr(record["event"]["body"])}})
+        value = context.secrets.mask(value.decode()).encode()
         message = Message(value, headers={"content-type": "application/json"})
-        if engine.inline:
+
+        def append() -> None:
             queue.append_now(message)
+
+        if engine.inline:
+            append()
         else:
-            engine.thread.post(lambda: queue.append_now(message))
+            engine.thread.post(append)
 
     context.error_sink = sink

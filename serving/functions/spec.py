@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-
-import yaml
 
 from ...errors import SpecError, near
 from ..engine.secrets import Secrets
 from ..graph.dump import root_from_dict, to_dict
 from ..graph.flow import FlowStep
+from ..graph.plain import to_plain, unpickled
 from ..graph.router import RouterStep
+from ..graph.step import warn_inert
 
 Graph = FlowStep | RouterStep
 
@@ -72,9 +73,25 @@ class FunctionSpec:
 
 PLAIN = (
     "filename", "image", "description", "parameters", "load_mode", "default_class", "default_content_type",
-    "error_stream", "data_hosts", "env", "triggers",
+    "error_stream", "data_hosts", "env", "triggers", "graph_initializer",
 )  # fmt: skip
 KEYS = (*PLAIN, "graph", "functions", "build", "secret_sources")
+KINDS: dict[str, tuple[type, str]] = {
+    "parameters": (Mapping, "a mapping"), "env": (Mapping, "a mapping"), "triggers": (Mapping, "a mapping"),
+    "data_hosts": (list, "a list of hosts"), "default_class": (object, "a class"),
+}  # fmt: skip
+INERT = (
+    "add_templated_ingress_host_mode", "affinity", "allow_empty_resources", "args", "base_spec", "clone_target_dir",
+    "config", "default_handler", "disable_auto_mount", "disable_default_http_trigger", "function_handler",
+    "function_kind", "max_replicas", "min_replicas", "model_endpoint_creation_task_name", "models", "mount_applied",
+    "no_cache", "node_name", "node_selector", "nuclio_runtime", "preemption_mode", "priority_class_name", "replicas",
+    "resources", "security_context", "service_account", "service_type", "source", "state_thresholds", "tolerations",
+    "track_models", "volume_mounts", "volumes", "workdir",
+)  # fmt: skip
+"""Keys of MLRun's function files that say how its platform runs a function."""
+INERT_BUILD = ("auto_build", "code_origin", "extra", "extra_args", "image", "load_source_on_run", "origin_filename",
+               "registry", "secret", "source", "with_mlrun")  # fmt: skip
+INERT_METADATA = ("categories", "credentials", "description", "hash", "uid", "updated")
 
 
 def spec_to_dict(spec: FunctionSpec, *, pickle: bool = False) -> dict[str, Any]:
@@ -82,8 +99,8 @@ def spec_to_dict(spec: FunctionSpec, *, pickle: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in PLAIN:
         value = getattr(spec, key)
-        if value not in (None, "", {}, []):
-            found[key] = value
+        if value is not None and (callable(value) or value or value is False):
+            found[key] = to_plain(value, where=f"spec.{key}", pickle=pickle and key == "default_class")
     if spec.graph is not None:
         found["graph"] = to_dict(spec.graph, pickle=pickle)
     if spec.functions:
@@ -96,19 +113,50 @@ def spec_to_dict(spec: FunctionSpec, *, pickle: bool = False) -> dict[str, Any]:
     return found
 
 
-def spec_from_dict(values: dict[str, Any], *, trusted: bool = False) -> FunctionSpec:
-    """The spec in plain data, without its child functions; unknown keys are refused."""
-    if not isinstance(values, dict):
-        raise SpecError(f"spec must be a mapping, not {type(values).__name__}")
+def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
+    """The spec in plain data, without its child functions; unknown keys are refused.
+
+    What MLRun writes for its own platform is left out, with one warning.
+    """
+    values = _without_inert(values, "spec", INERT)
+    if "command" in values:
+        values["filename"] = values.pop("command") or values.get("filename")
     for key in values:
         if key not in KEYS:
-            raise SpecError(f"spec has an unknown key '{key}'{near(key, KEYS)}")
-    spec = FunctionSpec(**{key: values[key] for key in PLAIN if key in values})
-    if "graph" in values:
+            raise SpecError(f"spec has an unknown key '{key}'{near(str(key), KEYS)}")
+    plain = {key: values[key] for key in PLAIN if values.get(key) is not None}
+    if isinstance(plain.get("env"), list):
+        plain["env"] = {one["name"]: str(one.get("value", "")) for one in plain["env"]}
+    if "default_class" in plain:
+        plain["default_class"] = unpickled(plain["default_class"], step="default_class", trusted=trusted)
+    for key, value in plain.items():
+        kind, what = KINDS.get(key, (str, "a text"))
+        if not isinstance(value, kind):
+            raise SpecError(f"spec.{key} must be {what}, not {value!r:.60}")
+    spec = FunctionSpec(**plain)
+    if values.get("graph") is not None:
         spec.graph = root_from_dict(values["graph"], trusted=trusted)
-    spec.build = Build(**checked(values.get("build", {}), Build, "spec.build"))
-    spec.secrets = Secrets.from_spec(values.get("secret_sources", []))
+    build = _without_inert(values.get("build") or {}, "spec.build", INERT_BUILD)
+    if build.pop("functionSourceCode", None) and not spec.filename:
+        raise SpecError("spec.build.functionSourceCode holds code: write it to a file and name that in spec.filename")
+    spec.build = Build(**checked(build, Build, "spec.build"))
+    spec.secrets = Secrets.from_spec(values.get("secret_sources") or [])
     return spec
+
+
+def metadata_from_dict(values: Any) -> Metadata:
+    """Name and labels in plain data; unknown keys are refused."""
+    values = _without_inert(values, "metadata", INERT_METADATA)
+    return Metadata(**{key: one for key, one in checked(values, Metadata, "metadata").items() if one is not None})
+
+
+def _without_inert(values: Any, where: str, inert: Collection[str]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise SpecError(f"{where} must be a mapping, not {type(values).__name__}")
+    dead = [key for key in values if key in inert and values[key] not in (None, "", False, [], {})]
+    if dead:
+        warn_inert(**dict.fromkeys([f"{where}.{key}" for key in dead], True))
+    return {key: value for key, value in values.items() if key not in inert}
 
 
 def checked(values: Any, cls: type, where: str) -> dict[str, Any]:
@@ -119,23 +167,4 @@ def checked(values: Any, cls: type, where: str) -> dict[str, Any]:
     for key in values:
         if key not in known:
             raise SpecError(f"{where} has an unknown key '{key}'{near(key, known)}")
-    return values
-
-
-def dump_yaml(values: dict[str, Any]) -> str:
-    """YAML text in the order of the data."""
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    return text
-
-
-def load_yaml(text: str, *, source: str) -> dict[str, Any]:
-    """The mapping in YAML text; errors name the file and the line."""
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise SpecError(f"{source}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(values, dict):
-        raise SpecError(f"{source}: a function is a mapping with kind, metadata and spec")
     return values

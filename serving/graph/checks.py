@@ -10,6 +10,8 @@ from .flow import FlowStep
 from .router import RouterStep
 from .step import QueueStep, Step
 
+EVERYWHERE = "*"
+
 
 def validate(root: FlowStep | RouterStep, functions: Collection[str] = ()) -> None:
     """Raise the first fault of the graph, with the others as notes.
@@ -28,6 +30,8 @@ def problems(root: FlowStep | RouterStep, functions: Collection[str] = ()) -> It
     if isinstance(root, RouterStep):
         yield from _router_problems(root, functions)
         return
+    if root.responder:
+        yield GraphError(f"{root.title} can not respond as a whole; call .respond() on the step whose result answers")
     yield from _flow_problems(root, functions)
     if root.engine == "sync":
         yield from _sync_problems(root)
@@ -79,11 +83,11 @@ def _flow_problems(flow: FlowStep, functions: Collection[str]) -> Iterator[Graph
 def _name_problems(flow: FlowStep) -> Iterator[GraphError]:
     for source, target in flow.pending_cycles:
         yield UnknownStep(target, graph=flow.title, role=f"cycle_to of step '{source}'", known=flow.steps)
-    if flow.on_error and flow.on_error not in flow.steps:
+    if flow.on_error and flow.on_error not in flow.steps and (flow.parent is None or flow.on_error not in flow.parent):
         yield UnknownStep(flow.on_error, graph=flow.title, role="the graph's error_handler", known=flow.steps)
     for name, step in flow.steps.items():
         named = [(one, "after") for one in step.after] + [(one, "cycle_from") for one in step.cycle_from]
-        if step.on_error:
+        if step.on_error and not isinstance(step, FlowStep):
             named.append((step.on_error, "error_handler"))
         for other, role in named:
             if other not in flow.steps:
@@ -117,13 +121,11 @@ def _circle(flow: FlowStep, stuck: set[str]) -> list[str]:
 
 def _reach_problems(flow: FlowStep, edges: dict[str, list[str]]) -> Iterator[GraphError]:
     starts = start_steps(flow)
-    reached = set(starts)
-    todo = deque(starts + ([flow.on_error] if flow.on_error in flow.steps else []))
-    reached.update(todo)
+    todo = deque([*starts, flow.on_error or ""])
+    reached = set(todo)
     while todo:
-        step = flow.steps[todo.popleft()]
-        back = [one for one in [step.on_error] if one in flow.steps]
-        for name in edges[step.name] + [one for one in back if one is not None]:
+        step = flow.get(todo.popleft())
+        for name in [*edges[step.name], step.on_error or ""] if step is not None else []:
             if name not in reached:
                 reached.add(name)
                 todo.append(name)
@@ -137,14 +139,15 @@ def _reach_problems(flow: FlowStep, edges: dict[str, list[str]]) -> Iterator[Gra
 def _responder_problems(flow: FlowStep) -> Iterator[GraphError]:
     responders = [step for step in flatten(flow) if step.responder]
     if len(responders) > 1:
-        names = " and ".join(f"'{step.path}'" for step in responders)
+        names = " and ".join(f"'{step.full_name}'" for step in responders)
         yield GraphError(f"{flow.title}: {names} both respond; an event has one answer, keep one .respond()")
     for step in responders:
         if isinstance(step, QueueStep):
             yield GraphError(f"{flow.title}: queue '{step.name}' can not respond; let the step before it do so")
         elif isinstance(step.parent, FlowStep) and _behind_queue(step.parent, step):
             yield GraphError(
-                f"{flow.title}: step '{step.path}' responds behind a queue, where the caller is gone; respond before it"
+                f"{flow.title}: step '{step.full_name}' responds behind a queue, where the caller is gone; "
+                "respond before it"
             )
 
 
@@ -164,41 +167,59 @@ def _behind_queue(flow: FlowStep, step: Step) -> bool:
 def _function_problems(
     flow: FlowStep, step: Step, followers: list[Step], functions: Collection[str]
 ) -> Iterator[GraphError]:
-    if step.function and step.function != "*" and step.function not in functions:
-        yield GraphError(
-            f"{flow.title}: step '{step.path}' runs in function '{step.function}', which is not defined; "
-            f"use function.add_child_function('{step.function}', …){near(step.function, functions)}"
-        )
+    yield from _defined(step, f"{flow.title}: step '{step.full_name}'", functions)
     for follower in followers:
+        if isinstance(follower, QueueStep):
+            continue
         if isinstance(step, QueueStep):
-            if not follower.function and not isinstance(follower, QueueStep):
+            if not follower.function:
                 yield GraphError(
-                    f"{flow.title}: step '{follower.path}' must specify a function=, because it follows the queue "
+                    f"{flow.title}: step '{follower.full_name}' must specify a function=, because it follows the queue "
                     f"'{step.name}'"
                 )
-        elif not isinstance(follower, QueueStep) and follower.function != step.function:
-            if step.name in flow.catchers and not step.function:
-                continue
+        elif _are_apart(step, follower) and (step.function or step.name not in flow.catchers):
             yield GraphError(
-                f"{flow.title}: step '{follower.path}' (function {follower.function or 'of the parent'}) follows "
-                f"'{step.path}' (function {step.function or 'of the parent'}) with no queue between them"
+                f"{flow.title}: step '{follower.full_name}' ({_place(follower)}) follows '{step.full_name}' "
+                f"({_place(step)}) with no queue between them; put graph.add_step('>>', …) there"
             )
 
 
+def _are_apart(step: Step, follower: Step) -> bool:
+    return step.function != follower.function and EVERYWHERE not in (step.function, follower.function)
+
+
+def _place(step: Step) -> str:
+    return f"function '{step.function}'" if step.function else "the parent function"
+
+
+def _defined(step: Step, where: str, functions: Collection[str]) -> Iterator[GraphError]:
+    if step.function and step.function != EVERYWHERE and step.function not in functions:
+        yield GraphError(
+            f"{where} runs in function '{step.function}', which is not defined; "
+            f"use function.add_child_function('{step.function}', …){near(step.function, functions)}"
+        )
+
+
 def _router_problems(router: RouterStep, functions: Collection[str]) -> Iterator[GraphError]:
+    where = f"router '{router.full_name or 'router'}'"
     if not router.routes:
-        yield GraphError(f"router '{router.path or 'router'}' has no routes; add them with add_route() or add_model()")
-    for route in router.routes.values():
+        yield GraphError(f"{where} has no routes; add them with add_route() or add_model()")
+    for key, route in router.routes.items():
+        yield from _defined(route, f"{where}: route '{key}'", functions)
+        if route.name != key:
+            yield GraphError(f"{where}: the route '{key}' is named '{route.name}'; set routes with add_route()")
         if isinstance(route, RouterStep):
             yield from _router_problems(route, functions)
         elif isinstance(route, FlowStep):
             yield from _flow_problems(route, functions)
         elif isinstance(route, QueueStep):
-            yield GraphError(f"router '{router.path}': a queue can not be a route; put it after the router")
+            yield GraphError(f"{where}: a queue can not be a route; put it after the router")
 
 
 def _sync_problems(flow: FlowStep) -> Iterator[GraphError]:
     hint = "use engine='async'"
+    if flow.allow_cyclic:
+        yield GraphError(f"{flow.title}: cyclic graphs are not for the sync engine; {hint}")
     starts = start_steps(flow)
     if len(starts) > 1:
         yield GraphError(f"{flow.title}: the sync engine has one start step, not {', '.join(starts)}; {hint}")

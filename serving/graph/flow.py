@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -29,7 +29,7 @@ class FlowStep(Step):
     :param allow_cyclic: accepted for compatibility: cycles are allowed where ``cycle_to`` declares them
 
     >>> graph = FlowStep()
-    >>> graph.to(name="double", handler="(event * 2)").respond().path
+    >>> graph.to(name="double", handler="(event * 2)").respond().full_name
     'double'
     """
 
@@ -54,9 +54,14 @@ class FlowStep(Step):
         return self.parent is None
 
     @property
+    def full_name(self) -> str:
+        """The names from the root to this flow, joined by ``/``; empty for the root."""
+        return super().full_name if self.parent is not None else ""
+
+    @property
     def title(self) -> str:
         """How errors name this flow."""
-        return f"graph '{self.path or self.name or 'flow'}'"
+        return f"graph '{self.full_name or self.name or 'flow'}'"
 
     # -- building ------------------------------------------------------------------------------------------------
 
@@ -73,15 +78,15 @@ class FlowStep(Step):
         class_name: Any = None,
         name: str | None = None,
         handler: Any = None,
-        after: str | Step | list[str | Step] | None = None,
-        before: str | Step | list[str | Step] | None = None,
+        after: str | Step | Sequence[str | Step] | None = None,
+        before: str | Step | Sequence[str | Step] | None = None,
         graph_shape: str | None = None,
         function: str | None = None,
         full_event: bool | None = None,
         input_path: str | None = None,
         result_path: str | None = None,
         model_endpoint_creation_strategy: Any = None,
-        cycle_to: str | list[str] | None = None,
+        cycle_to: str | Sequence[str] | None = None,
         max_iterations: int | None = None,
         options: StepOptions | None = None,
         **class_args: Any,
@@ -106,8 +111,8 @@ class FlowStep(Step):
         self,
         key: str,
         step: Step,
-        after: str | Step | list[str | Step] | None = None,
-        before: str | Step | list[str | Step] | None = None,
+        after: str | Step | Sequence[str | Step] | None = None,
+        before: str | Step | Sequence[str | Step] | None = None,
     ) -> Step:
         """Put a finished step into the flow."""
         if not isinstance(key, str) or not key or "/" in key:
@@ -128,7 +133,7 @@ class FlowStep(Step):
             self.steps[source].cycle_to(target)
         return step
 
-    def _named(self, steps: str | Step | list[str | Step] | None, *, role: str) -> list[str]:
+    def _named(self, steps: str | Step | Sequence[str | Step] | None, *, role: str) -> list[str]:
         """The names of steps of this flow; ``"$prev"`` in an empty flow names none."""
         found = []
         for step in _listed(steps):
@@ -155,7 +160,7 @@ class FlowStep(Step):
         name: str | None,
         class_name: Any,
         handler: Any,
-        before: str | Step | list[str | Step] | None,
+        before: str | Step | Sequence[str | Step] | None,
         class_args: dict[str, Any],
         **settings: Any,
     ) -> str:
@@ -182,12 +187,12 @@ class FlowStep(Step):
         self.previous = previous
         return step.name
 
-    def add_flow(self, name: str, after: str | Step | list[str | Step] | None = None, **settings: Any) -> FlowStep:
+    def add_flow(self, name: str, after: str | Step | Sequence[str | Step] | None = None, **settings: Any) -> FlowStep:
         """Add a nested flow and return it, to be filled.
 
         >>> graph = FlowStep()
         >>> inner = graph.add_flow("prepare")
-        >>> inner.to(name="strip", handler="(event.strip())").path
+        >>> inner.to(name="strip", handler="(event.strip())").full_name
         'prepare/strip'
         """
         flow: FlowStep = self.add_step(FlowStep(), name, None, after, **settings)

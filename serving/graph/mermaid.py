@@ -1,7 +1,7 @@
 """What a picture of a graph shows, and the picture in the text language of Mermaid.
 
-:func:`picture_of` says what there is to draw: nodes, groups of nodes and edges. :func:`to_mermaid` writes it as Mermaid,
-which many editors and wikis draw; :mod:`.draw` gives it to Graphviz.
+:func:`picture_of` says what there is to draw: nodes, groups of nodes and edges. :func:`to_mermaid` writes it as
+Mermaid, which many editors and wikis draw; :mod:`.draw` gives it to Graphviz.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import quote
 
 from .checks import start_steps
 from .flow import FlowStep
@@ -24,7 +25,7 @@ DEFAULT_ROUTER = "ModelRouter"
 class Node:
     """One step, drawn as one shape.
 
-    :param key: the step's path; ``%`` begins those that are no steps
+    :param key: unique: the step's path, percent-encoded; or, for what is no step, a word after ``%``
     :param detail: the class, function or address behind the name
     """
 
@@ -40,7 +41,10 @@ class Node:
         """The node that an arrow to this one points at."""
         return self
 
-    exit = entry
+    @property
+    def exit(self) -> Node:
+        """The node that an arrow from this one begins at."""
+        return self
 
 
 @dataclass(eq=False)
@@ -100,7 +104,8 @@ def picture_of(root: FlowStep | RouterStep) -> Picture:
     start = Node("%start", "start", "start")
     picture.members.append(start)
     if isinstance(root, RouterStep):
-        router = _router(picture, root, root.name or "router", catcher=False)
+        name = root.name or "router"
+        router = _router(picture, root, quote(name, safe=" "), name, catcher=False)
         router.entry.responder = True
         picture.members.append(router)
         starts: list[Node | Group] = [router]
@@ -118,7 +123,8 @@ def _flow(
     functions: dict[str, Group] = {}
     catchers = flow.catchers
     for name, step in flow.steps.items():
-        parts[name] = part = _step(picture, step, f"{prefix}{name}", catcher=name in catchers)
+        key = f"{prefix}{quote(name, safe=' ')}"
+        parts[name] = part = _step(picture, step, key, name, catcher=name in catchers)
         if step.function in (None, "", "*") or isinstance(step, QueueStep):
             members.append(part)
             continue
@@ -150,10 +156,8 @@ def _edges(flow: FlowStep, name: str, step: Step, parts: dict[str, Node | Group]
         if later in parts:
             limit = flow.steps[later].max_iterations or flow.max_iterations
             label = f"at most {limit} times" if limit else "again"
-            source = parts[later].exit if parts[later] is here and here.exit is not here.entry else parts[later]
-            if isinstance(source, Group) and source.kind == "router" and source is here:
-                source = source.entry
-            yield Edge(source, _inlet(here), "cycle", label)
+            own = later == name  # of a group too: no arrow can go from a frame to itself
+            yield Edge(here.exit if own else parts[later], here.entry if own else _inlet(here), "cycle", label)
 
 
 def _inlet(part: Node | Group) -> Node | Group:
@@ -161,31 +165,29 @@ def _inlet(part: Node | Group) -> Node | Group:
     return part.entry if isinstance(part, Group) and part.kind == "router" else part
 
 
-def _step(picture: Picture, step: Step, path: str, *, catcher: bool) -> Node | Group:
-    label = path.rpartition("/")[2]
+def _step(picture: Picture, step: Step, key: str, label: str, *, catcher: bool) -> Node | Group:
     if isinstance(step, RouterStep):
-        return _router(picture, step, path, catcher=catcher)
+        return _router(picture, step, key, label, catcher=catcher)
     if isinstance(step, FlowStep):
-        group = Group(path, label, "flow")
-        group.starts, group.ends = _flow(picture, step, f"{path}/", group.members)
+        group = Group(key, label, "flow")
+        group.starts, group.ends = _flow(picture, step, f"{key}/", group.members)
         if not group.members:
-            group.members.append(Node(f"{path}/%empty", "no steps", "any"))
+            group.members.append(Node(f"{key}/%empty", "no steps", "any"))
         group.starts = group.starts or group.members[:1]
         group.ends = group.ends or group.members[-1:]
         return group
     if isinstance(step, QueueStep):
         detail = re.sub(r"//[^/@]*@", "//", step.path or "")
-        return Node(path, label, "queue", _shortened(detail))
-    return Node(path, label, "task", _detail(step, label), step.responder, catcher)
+        return Node(key, label, "queue", _shortened(detail))
+    return Node(key, label, "task", _detail(step, label), step.responder, catcher)
 
 
-def _router(picture: Picture, step: RouterStep, path: str, *, catcher: bool) -> Group:
-    label = path.rpartition("/")[2]
-    group = Group(path, "routes" if label == "router" else f"{label}: routes", "router")
-    router = Node(path, label, "router", _detail(step, label) or DEFAULT_ROUTER, step.responder, catcher)
+def _router(picture: Picture, step: RouterStep, key: str, label: str, *, catcher: bool) -> Group:
+    group = Group(key, "routes" if label == "router" else f"{label}: routes", "router")
+    router = Node(key, label, "router", _detail(step, label) or DEFAULT_ROUTER, step.responder, catcher)
     group.members.append(router)
-    for key, route in step.routes.items():
-        part = _step(picture, route, f"{path}/{key}", catcher=False)
+    for name, route in step.routes.items():
+        part = _step(picture, route, f"{key}/{quote(name, safe=' ')}", name, catcher=False)
         if isinstance(part, Node) and route.function:
             part.detail = f"{part.detail} in {route.function}".lstrip()
         group.members.append(part)
@@ -280,4 +282,4 @@ def _member_lines(
 
 def _escaped(text: str) -> str:
     """Text for a label in quotes: what Mermaid, HTML or Markdown would read becomes a character code."""
-    return re.sub(r"[#\"<>&`\\*_~\n]", lambda found: f"#{ord(found[0])};", text)
+    return re.sub(r"[#\"<>&`\\*~\n]|(?<!\w)_|_(?!\w)", lambda found: f"#{ord(found[0])};", text)

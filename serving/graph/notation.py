@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from ...errors import BadStepArguments, GraphError, near
-from .options import OPTION_NAMES
-from .router import RouterStep
-from .step import QueueStep, Step, TaskStep
+from ...errors import GraphError, near
+from .router import make_task
+from .step import QueueStep, Step
 
 QUEUE_NOTATIONS = (">>", "$queue")
 QUEUE_ARGUMENTS = ("path", "shards", "retention_in_hours", "trigger_args")
 QUEUE_BACKEND_ARGUMENTS = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letter", "ordering")
-ROUTER_KIND = "router"
-REMOTE = "$remote"
 
 
 def make_step(class_name: Any, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:
@@ -22,49 +18,31 @@ def make_step(class_name: Any, name: str | None, handler: Any, class_args: dict[
     if isinstance(class_name, Step):
         return _given(class_name, name, handler, class_args)
     if isinstance(class_name, str) and class_name in QUEUE_NOTATIONS:
-        return _queue(name, class_args)
+        return _queue(name, handler, class_args)
     if class_name is None and handler is None:
         raise GraphError(f"step {name or ''!r}: give class_name= or handler=")
-    step = make_task(class_name, handler, class_args)
-    step.name = name or default_name(class_name, handler)
+    name = name or default_name(class_name, handler)
+    step = make_task(class_name, handler, class_args, where=f"step '{name}'")
+    step.name = name
     return step
-
-
-def make_task(class_name: Any, handler: Any, class_args: dict[str, Any]) -> TaskStep:
-    """A task, or for ``"*Name"`` and router classes and objects a router; without a name."""
-    if inspect.isroutine(class_name) and handler is None:
-        class_name, handler = None, class_name
-    if class_args and class_name is not None and not isinstance(class_name, (str, type)):
-        engine_only = [name for name in class_args if name not in OPTION_NAMES]
-        if engine_only:
-            raise BadStepArguments(
-                f"{type(class_name).__name__} is already made, it takes no '{engine_only[0]}': "
-                "give the class instead of the object, or give the argument where the object is made"
-            )
-    if isinstance(class_name, str):
-        if class_name.startswith("*"):
-            return RouterStep(class_name=class_name[1:] or None, handler=handler, class_args=class_args)
-        if class_name == REMOTE:
-            class_name = "millrace.steps.RemoteStep"
-    elif getattr(class_name, "step_kind", None) == ROUTER_KIND:
-        return RouterStep(class_name=class_name, handler=handler, class_args=class_args)
-    return TaskStep(class_name=class_name, handler=handler, class_args=class_args)
 
 
 def _given(step: Step, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:
     if handler is not None or class_args:
         raise GraphError(f"step '{name or step.name}' is complete, it takes no handler or further arguments")
     if step.parent is not None:
-        raise GraphError(f"step '{step.name}' is already in the flow '{step.parent.path or step.parent.name}'")
+        raise GraphError(f"step '{step.name}' is already in the flow '{step.parent.full_name or step.parent.name}'")
     step.name = name or step.name
     if not step.name:
         raise GraphError(f"the {step.kind} step needs a name=")
     return step
 
 
-def _queue(name: str | None, arguments: dict[str, Any]) -> QueueStep:
+def _queue(name: str | None, handler: Any, arguments: dict[str, Any]) -> QueueStep:
     if not name:
         raise GraphError('a queue needs a name: graph.to(">>", "my-queue", path=…)')
+    if handler is not None:
+        raise GraphError(f"queue '{name}' takes no handler=; let the step before or after it do that")
     known = {key: arguments.pop(key) for key in QUEUE_ARGUMENTS if arguments.get(key) is not None}
     for key in arguments:
         if key not in (*QUEUE_BACKEND_ARGUMENTS, *QUEUE_ARGUMENTS):

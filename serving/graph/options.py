@@ -35,12 +35,22 @@ class StepOptions:
     def __post_init__(self) -> None:
         if self.execution is not None and self.execution not in get_args(Execution):
             raise GraphError(f"execution={self.execution!r} is none of {', '.join(get_args(Execution))}")
-        for name, least in (("retries", 0), ("backoff_seconds", 0), ("max_in_flight", 1)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value < least):
-                raise GraphError(f"{name}={value!r} must be {least} or more")
-        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
-            raise GraphError(f"timeout_seconds={self.timeout_seconds!r} must be more than 0")
+        for name, kind, least in (("retries", int, 0), ("backoff_seconds", float, 0), ("max_in_flight", int, 1)):
+            self._check(name, kind, least)
+        self._check("timeout_seconds", float, None)
+        if self.share is not None and not isinstance(self.share, bool):
+            raise GraphError(f"share={self.share!r} must be True or False")
+
+    def _check(self, name: str, kind: type, least: float | None) -> None:
+        """A number, of a least value or, with ``None``, more than 0."""
+        value = getattr(self, name)
+        kinds = (int, float) if kind is float else (int,)
+        if value is None:
+            return
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
+        if not is_number or not (value > 0 if least is None else value >= least):
+            what = "a number" if kind is float else "a whole number"
+            raise GraphError(f"{name}={value!r} must be {what} {'over 0' if least is None else f'of {least} or more'}")
 
     def given(self) -> dict[str, Any]:
         """The options that were set."""

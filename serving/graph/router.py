@@ -6,13 +6,17 @@ import inspect
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import GraphError, UnknownStep, near
-from .options import StepOptions
+from ...errors import BadStepArguments, GraphError, UnknownStep, near
+from .options import OPTION_NAMES, StepOptions
 from .step import Step, TaskStep, warn_inert
 
+if TYPE_CHECKING:
+    import graphviz
+
 logger = logging.getLogger("millrace.graph")
+REMOTE, REMOTE_CLASS = "$remote", "millrace.steps.RemoteStep"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,6 +32,10 @@ class RouterStep(TaskStep):
     kind: ClassVar[str] = "router"
 
     routes: dict[str, Step] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, route in self.routes.items():
+            route.name = route.name or key
 
     def add_route(
         self,
@@ -52,7 +60,7 @@ class RouterStep(TaskStep):
         if route is None:
             if class_name is None and handler is None:
                 raise GraphError(f"router '{self.name}', route '{key}': give route=, class_name= or handler=")
-            route = make_route(class_name, handler, class_args)
+            route = make_route(class_name, handler, class_args, where=f"router '{self.name}', route '{key}'")
         elif class_args or class_name is not None or handler is not None:
             raise GraphError(f"router '{self.name}', route '{key}': route= is complete, it takes no further arguments")
         settings = {"function": function, "full_event": full_event, "input_path": input_path,
@@ -71,7 +79,7 @@ class RouterStep(TaskStep):
         if not isinstance(route, Step):
             raise GraphError(f"router '{self.name}', route '{key}': route= is a step, not a {type(route).__name__}")
         if route.parent is not None:
-            raise GraphError(f"router '{self.name}', route '{key}': step '{route.path}' is already in a flow")
+            raise GraphError(f"router '{self.name}', route '{key}': step '{route.full_name}' is already in a flow")
         route.name = key
         self.routes[key] = route
         return route
@@ -84,8 +92,20 @@ class RouterStep(TaskStep):
     def child(self, name: str) -> Step:
         """The route of this key."""
         if name not in self.routes:
-            raise UnknownStep(name, graph=f"router '{self.path}'", role="the path", known=self.routes)
+            raise UnknownStep(name, graph=f"router '{self.full_name}'", role="the path", known=self.routes)
         return self.routes[name]
+
+    def plot(self, filename: str | None = None, format: str | None = None, **attributes: Any) -> graphviz.Digraph:
+        """Draw the graph; see :func:`millrace.serving.graph.draw.plot`."""
+        from .draw import plot  # noqa: PLC0415
+
+        return plot(self, filename, format, **attributes)
+
+    def to_mermaid(self) -> str:
+        """The graph in the text language of Mermaid, which many editors and wikis draw."""
+        from .mermaid import to_mermaid  # noqa: PLC0415
+
+        return to_mermaid(self)
 
     def __getitem__(self, key: str) -> Step:
         if key not in self.routes:
@@ -106,14 +126,38 @@ class RouterStep(TaskStep):
         return key in self.routes
 
 
-def make_route(class_name: Any, handler: Any, class_args: dict[str, Any]) -> Step:
+def make_route(class_name: Any, handler: Any, class_args: dict[str, Any], *, where: str) -> Step:
     """A route of a class or handler; ``"*Name"`` makes a nested router."""
-    if isinstance(class_name, Step):
-        if class_args or handler is not None:
-            raise GraphError(f"the route '{class_name.name}' is complete, it takes no handler or further arguments")
-        return class_name
+    if not isinstance(class_name, Step):
+        return make_task(class_name, handler, class_args, where=where)
+    if class_args or handler is not None:
+        raise GraphError(f"{where} is complete, it takes no handler or further arguments")
+    return class_name
+
+
+def make_task(class_name: Any, handler: Any, class_args: dict[str, Any], *, where: str) -> TaskStep:
+    """A task, or for ``"*Name"`` and for classes and objects that are routers a router; without a name.
+
+    :param where: how errors name the step
+    """
     if inspect.isroutine(class_name) and handler is None:
         class_name, handler = None, class_name
+    if class_name is not None and not isinstance(class_name, (str, type)):
+        _refuse_arguments(class_name, class_args, where)
     if isinstance(class_name, str) and class_name.startswith("*"):
         return RouterStep(class_name=class_name[1:] or None, handler=handler, class_args=class_args)
+    if isinstance(class_name, str):
+        class_name = REMOTE_CLASS if class_name == REMOTE else class_name
+    elif getattr(class_name, "step_kind", None) == RouterStep.kind:
+        return RouterStep(class_name=class_name, handler=handler, class_args=class_args)
     return TaskStep(class_name=class_name, handler=handler, class_args=class_args)
+
+
+def _refuse_arguments(made: Any, class_args: dict[str, Any], where: str) -> None:
+    """An object that is made already takes no arguments; the engine's options are none."""
+    for name in class_args:
+        if name not in OPTION_NAMES:
+            raise BadStepArguments(
+                f"{where}: the {type(made).__name__} is made already, it takes no '{name}'; "
+                "give the class instead, or give the argument where the object is made"
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -70,9 +71,13 @@ class Step:
     parent: FlowStep | None = field(default=None, repr=False)
 
     @property
-    def path(self) -> str:
+    def full_name(self) -> str:
         """The names from the root to this step, joined by ``/``; the root's own name is left out."""
-        return f"{self.parent.path}/{self.name}" if self.parent and self.parent.path else self.name
+        names, flow = [self.name], self.parent
+        while flow is not None and flow.parent is not None:
+            names.append(flow.name)
+            flow = flow.parent
+        return "/".join(reversed(names))
 
     @property
     def catches_inside(self) -> bool:
@@ -81,7 +86,7 @@ class Step:
 
     def child(self, name: str) -> Step:
         """The step or route of this name inside this one."""
-        raise GraphError(f"step '{self.path}' is a {self.kind} and has no '{name}' in it")
+        raise GraphError(f"step '{self.full_name}' is a {self.kind} and has no '{name}' in it")
 
     def path_to_step(self, path: str) -> Step:
         """The step at a path such as ``flow/router/route``, seen from this one."""
@@ -106,7 +111,7 @@ class Step:
         input_path: str | None = None,
         result_path: str | None = None,
         model_endpoint_creation_strategy: Any = None,
-        cycle_to: str | list[str] | None = None,
+        cycle_to: str | Sequence[str] | None = None,
         max_iterations: int | None = None,
         options: StepOptions | None = None,
         **class_args: Any,
@@ -143,7 +148,7 @@ class Step:
         name: str | None = None,
         class_name: Any = None,
         handler: Any = None,
-        before: str | list[str] | None = None,
+        before: str | Step | Sequence[str | Step] | None = None,
         function: str | None = None,
         full_event: bool | None = None,
         input_path: str | None = None,
@@ -167,7 +172,7 @@ class Step:
         self.responder = True
         return self
 
-    def cycle_to(self, *names: str | Step | list[str | Step], max_iterations: int | None = None) -> Self:
+    def cycle_to(self, *names: str | Step | Sequence[str | Step], max_iterations: int | None = None) -> Self:
         """Let events go from this step back to earlier ones, and return this step.
 
         A step that is named here may also be added later.
@@ -178,7 +183,7 @@ class Step:
         if max_iterations is not None:
             self.max_iterations = check_at_least_one("max_iterations", max_iterations)
         for given in names:
-            for one in given if isinstance(given, (list, tuple)) else [given]:
+            for one in [given] if isinstance(given, (str, Step)) else given:
                 target = one if isinstance(one, str) else one.name
                 found = flow.get(target)
                 if found is None:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import orjson
 
 from ...errors import BadRequest, InvalidInput
 from ..engine.event import Event, Response
-from .tensors import decode_inputs, encode_outputs, is_tensor_request, join_binary
+from .outputs import encode_outputs
+from .tensors import decode_inputs, join_binary
 
 BINARY_HEADER = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
+NO_INPUTS = (str, bytes, int, float, bool, type(None))
 
 
 @dataclass(slots=True)
@@ -26,7 +29,6 @@ class Asked:
     """
 
     tensors: bool = False
-    id: str | None = None
     requested: list[Any] | None = None
     binary: bool = False
 
@@ -34,58 +36,89 @@ class Asked:
 PLAIN = Asked()
 
 
-def checked_body(body: Any, *, model: str) -> dict[str, Any]:
-    """The body of an inference request: a mapping with ``inputs`` that are not empty."""
-    if not isinstance(body, dict):
-        raise BadRequest(f"model '{model}' takes a JSON object with 'inputs', not {_kind(body)}")
-    if "inputs" not in body:
-        raise InvalidInput(f"model '{model}': expected key 'inputs' in the request body")
-    return body
-
-
-def _kind(body: Any) -> str:
-    names = {list: "a list", str: "text", bytes: "bytes", type(None): "an empty body"}
-    return names.get(type(body), f"a {type(body).__name__}")
-
-
-def read_request(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
-    """The request with its tensors as arrays, and how the answer is wanted. A plain request stays as it is.
+def read_tensors(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
+    """A tensor request with its tensors as arrays, and how the answer is wanted.
 
     :return: ``inputs`` is one array, or a dict of arrays by name where there are several tensors
 
-    >>> body, asked = read_request({"inputs": [{"name": "x", "shape": [2], "datatype": "INT64", "data": [1, 2]}]})
+    >>> body, asked = read_tensors({"inputs": [{"name": "x", "shape": [2], "datatype": "INT64", "data": [1, 2]}]})
     >>> body["inputs"].tolist(), asked.tensors
     ([1, 2], True)
     """
-    if not is_tensor_request(body):
-        return body, PLAIN
     parameters = body.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise InvalidInput("the request's 'parameters' must be an object")
     requested = body.get("outputs")
     if requested is not None and not isinstance(requested, list):
         raise InvalidInput("the request's 'outputs' must be a list")
-    asked = Asked(True, body.get("id"), requested or None, parameters.get("binary_data_output") is True)
+    asked = Asked(True, requested or None, parameters.get("binary_data_output") is True)
     return {**body, "inputs": decode_inputs(body)}, asked
 
 
-_second, _second_text = 0, ""
+def check_request(request: Any, *, model: str) -> dict[str, Any]:
+    """The request, if it is a mapping with ``inputs``: a list that is not empty, an array, or a dict of arrays.
+
+    >>> check_request({"inputs": []}, model="m")
+    Traceback (most recent call last):
+    millrace.errors.InvalidInput: model 'm': 'inputs' is empty
+    """
+    if request.__class__ is not dict and not isinstance(request, dict):
+        raise BadRequest(f"model '{model}' takes a JSON object with 'inputs', not {_kind(request)}")
+    if "inputs" not in request:
+        raise InvalidInput(f"model '{model}': expected key 'inputs' in the request body")
+    inputs = request["inputs"]
+    if inputs.__class__ is list and inputs:  # nearly always
+        return request
+    if isinstance(inputs, NO_INPUTS) or (isinstance(inputs, dict) and not _holds_arrays(inputs)):
+        raise InvalidInput(f"model '{model}': expected 'inputs' to be a list, not {_kind(inputs)}")
+    if _is_empty(inputs):
+        raise InvalidInput(f"model '{model}': 'inputs' is empty")
+    return request
+
+
+def _holds_arrays(inputs: dict[str, Any]) -> bool:
+    return bool(inputs) and all(isinstance(value, np.ndarray) for value in inputs.values())
+
+
+def _is_empty(inputs: Any) -> bool:
+    if isinstance(inputs, dict):
+        return not any(array.size for array in inputs.values())
+    return not (inputs.size if isinstance(inputs, np.ndarray) else inputs)
+
+
+def _kind(value: Any) -> str:
+    names = {
+        list: "a list", dict: "an object", str: "text", bytes: "bytes", int: "a number", float: "a number",
+        bool: "true or false", type(None): "nothing",
+    }  # fmt: skip
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def id_of(event: Event) -> Any:
+    """The id that the answer carries: the request's own, else the event's."""
+    body = event.body
+    given = body.get("id") if isinstance(body, dict) else None
+    return event.id if given is None else given
+
+
+_stamp = (0, "")  # one value, so that threads never see the text of another second
 
 
 def now_text() -> str:
     """The time in UTC as ``str(datetime.now(UTC))`` writes it; the text of the second is kept while it lasts."""
-    global _second, _second_text
+    global _stamp
     now = time.time()
-    second = int(now)
-    if second != _second:
-        _second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        _second = second
-    return f"{_second_text}.{int((now - second) * 1e6):06d}+00:00"
+    second, text = _stamp
+    if int(now) != second:
+        second = int(now)
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        _stamp = (second, text)
+    return f"{text}.{int((now - second) * 1e6):06d}+00:00"
 
 
-def write_plain(name: str, version: str, event_id: str, outputs: Any, *, timestamp: bool = True) -> dict[str, Any]:
+def write_plain(name: str, version: str, answer_id: Any, outputs: Any, *, timestamp: bool = True) -> dict[str, Any]:
     """MLRun's answer."""
-    answer = {"id": event_id, "model_name": name, "outputs": outputs}
+    answer = {"id": answer_id, "model_name": name, "outputs": outputs}
     if timestamp:
         answer["timestamp"] = now_text()
     if version:
@@ -94,13 +127,13 @@ def write_plain(name: str, version: str, event_id: str, outputs: Any, *, timesta
 
 
 def write_tensors(
-    name: str, version: str, event: Event, outputs: Any, asked: Asked, *, declared: list[dict[str, Any]],
+    name: str, version: str, answer_id: Any, outputs: Any, asked: Asked, *, declared: list[dict[str, Any]],
     parameters: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
     """The answer in tensors; a :class:`Response` in bytes where the request asks for binary outputs."""
     names = [one["name"] for one in declared if "name" in one]
     tensors, chunks = encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)
-    answer: dict[str, Any] = {"model_name": name, "id": asked.id or event.id, "outputs": tensors}
+    answer: dict[str, Any] = {"model_name": name, "id": answer_id, "outputs": tensors}
     if version:
         answer["model_version"] = version
     if parameters:

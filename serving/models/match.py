@@ -40,10 +40,14 @@ def route_key(rest: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 def own_rest(path: str, name: str) -> tuple[str, ...]:
     """The segments behind a model's own name, for a model that no router stands before.
 
-    >>> own_rest("/v2/models/m1/ready", "m1"), own_rest("/", "m1")
-    (('ready',), ())
+    >>> own_rest("/v2/models/m1/ready", "m1"), own_rest("/v2/models/router/m1/versions/2/infer", "m1")
+    (('ready',), ('infer',))
+    >>> own_rest("/", "m1"), own_rest("/v2/models/other/infer", "m1")
+    ((), ('infer',))
     """
     rest = split_path(path)
     if not rest:
         return ()
-    return route_key(rest)[1] if len(rest) > 1 or rest[0] == name else ()
+    if name in rest:
+        return route_key(rest[rest.index(name) :])[1]
+    return route_key(rest)[1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from inspect import isawaitable
+import weakref
 from typing import Any
 
-from ...errors import BadRequest, BadStepArguments, MillraceError, StepError
+from ...errors import BadStepArguments, StepError
+from ..engine.copying import copy_body
 from ..engine.event import Event
 from ..engine.route import Route
 from ..engine.threads import ThreadPool
+from .awaiting import settled
 from .router import BaseModelRouter
 
 EXECUTORS = ("thread", "array")
@@ -18,7 +20,7 @@ EXECUTORS = ("thread", "array")
 class ParallelRun(BaseModelRouter):
     """Asks all routes at a time and merges their results, which are dicts, by key.
 
-    A route that fails fails the event, unless `quorum` allows it.
+    Each route gets a copy of the body. A route that fails fails the event, unless `quorum` allows it.
 
     :param extend_event: the merged result begins with the request's own fields
     :param executor_type: ``"thread"`` (the default): plain routes run in threads; ``"array"``: one after the other.
@@ -39,32 +41,46 @@ class ParallelRun(BaseModelRouter):
         if executor_type not in EXECUTORS:
             hint = "; give the routes execution='process' instead" if executor_type == "process" else ""
             raise BadStepArguments(f"executor_type='{executor_type}' is none of {', '.join(EXECUTORS)}{hint}")
-        if quorum is not None and not 1 <= quorum <= len(self.routes):
+        if not self.routes:
+            raise BadStepArguments(f"router '{self.name}' has no routes; add them with add_route() or add_model()")
+        if quorum is not None and (type(quorum) is not int or not 1 <= quorum <= len(self.routes)):
             raise BadStepArguments(f"quorum={quorum} must be from 1 to the number of routes ({len(self.routes)})")
         self.extend_event = bool(extend_event)
         self.quorum = quorum
-        self._pool = ThreadPool(self.name) if executor_type == "thread" else None
-        self.do_event = self._do_event_async  # type: ignore[method-assign, assignment]
+        self._pool: ThreadPool | None = None
+        if executor_type == "thread":
+            self._pool = ThreadPool(self.name)
+            weakref.finalize(self, self._pool.close)
+
+    @property
+    def is_async(self) -> bool:
+        """Always: it waits for its routes."""
+        return True
 
     def merger(self, body: dict[str, Any], results: dict[str, Any]) -> Any:
         """The merged result, from the results by route; override it for another way."""
         for name, result in results.items():
             if not isinstance(result, dict):
-                raise BadRequest(f"route '{name}' gave a {type(result).__name__}; only dicts merge (override merger())")
+                kind = type(result).__name__
+                text = f"route '{name}' gave a {kind}; only dicts merge (override merger(body, results))"
+                raise StepError(text, step=self.name)
             body.update(result)
         return body
 
-    async def handle(self, event: Event) -> Event:  # type: ignore[override]
+    async def handle(self, event: Event) -> Event:
         """Ask all routes and merge."""
+        own = copy_body(event.body) if self.extend_event and event.body else {}
         results, _ = await self.ask_all(event)
-        event.body = self.merger(dict(event.body) if self.extend_event and event.body else {}, results)
+        event.body = await settled(self.merger(own, results))
         return event
 
     async def ask_all(self, event: Event) -> tuple[dict[str, Any], dict[str, Exception]]:
         """The results by route, and the errors of those that failed, where the quorum allows them."""
         names = list(self.routes)
+        bodies = [*(copy_body(event.body) for _ in names[1:]), event.body]
         outcomes = await asyncio.gather(
-            *(self._ask(self.routes[name], event) for name in names), return_exceptions=True
+            *(self._ask(self.routes[name], event, body) for name, body in zip(names, bodies, strict=True)),
+            return_exceptions=True,
         )
         results: dict[str, Any] = {}
         failures: dict[str, Exception] = {}
@@ -76,25 +92,20 @@ class ParallelRun(BaseModelRouter):
             else:
                 results[name] = outcome
         if failures and len(results) < (self.quorum or len(names)):
-            self._raise(failures)
+            raise next(iter(failures.values()))
         for name, error in failures.items():
             self.context.logger.warning("router '%s': route '%s' failed: %s", self.name, name, error)
         return results, failures
 
-    def _raise(self, failures: dict[str, Exception]) -> None:
-        name, error = next(iter(failures.items()))
-        if isinstance(error, MillraceError):
-            raise error
-        text = f"route '{self.routes[name].info.path}' failed: {type(error).__name__}: {error}"
-        raise StepError(text, step=self.routes[name].info.path) from error
-
-    async def _ask(self, route: Route, event: Event) -> Any:
-        branch = event.fork(dict(event.body) if isinstance(event.body, dict) else event.body)
+    async def _ask(self, route: Route, event: Event, body: Any) -> Any:
+        branch = event.fork(body)
         branch._rest = event._rest if event._rest is not None else ()
+        return (await self._run(route, branch)).body
+
+    async def _run(self, route: Route, event: Event) -> Event:
+        """The event after a route; a plain one runs in a thread."""
         if self._pool is not None and not route.is_async:
-            answered = await self._pool.run(route.run, branch)
+            answered: Event = await self._pool.run(route.run, event)
         else:
-            answered = route.run(branch)
-            if isawaitable(answered):
-                answered = await answered
-        return answered.body
+            answered = await settled(route.run(event))
+        return answered

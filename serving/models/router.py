@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from inspect import isawaitable
+from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any
 
 import orjson
 
-from ...errors import BadRequest, ModelNotFound, RouteNotFound
+from ...errors import BadRequest, MethodNotAllowed, ModelNotFound, RouteNotFound
+from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event
 from ..engine.route import Route
+from .awaiting import awaiting, settled
 from .fetch import check_url, fetch
 from .match import METADATA_PATHS, PREFIX, route_key, split_path
 
 HEALTH_PREFIX = "/v2/health"
 EXTENSIONS = ["binary_tensor_data"]
+HOOKS = ("parse_event", "preprocess", "postprocess", "handle", "_handle_event")
 
 
 class BaseModelRouter:
     """What all routers share. A custom router overrides :meth:`handle`, or only :meth:`preprocess` and the like.
+
+    Each of these may be ``async def``.
 
     :param routes: the compiled routes by key; ``await``-ing a route's result is needed where ``route.is_async``
     :param url_prefix: what the paths of models begin with
@@ -46,17 +50,26 @@ class BaseModelRouter:
         self.url_prefix = (url_prefix or PREFIX).rstrip("/")
         self.health_prefix = (health_prefix or HEALTH_PREFIX).rstrip("/")
         self._params = kwargs
-        base = BaseModelRouter
-        self._parses = type(self).parse_event is not base.parse_event
-        self._before = type(self).preprocess is not base.preprocess
-        self._after = type(self).postprocess is not base.postprocess
-        if self.is_async and type(self).do_event is base.do_event:
-            self.do_event = self._do_event_async  # type: ignore[method-assign, assignment]
+        base, own = BaseModelRouter, type(self)
+        self._parses = own.parse_event is not base.parse_event
+        self._before = own.preprocess is not base.preprocess
+        self._after = own.postprocess is not base.postprocess
+        self._route: Callable[[Event], Any] = (
+            self.handle if own._handle_event is base._handle_event else self._handle_event
+        )
+        self._awaits = self.is_async
+        if self._awaits and not is_async(own.do_event):
+            do_event = self._do_event_async if own.do_event is base.do_event else awaiting(self.do_event)
+            self.do_event = do_event  # type: ignore[method-assign]
 
     @property
     def is_async(self) -> bool:
-        """Whether the router awaits: a route is async, or files are fetched for requests."""
-        return bool(self.context.data_hosts) or any(route.is_async for route in self.routes.values())
+        """Whether the router awaits: a route or a method is async, or files are fetched for requests."""
+        return (
+            bool(self.context.data_hosts)
+            or any(route.is_async for route in self.routes.values())
+            or any(is_async(getattr(self, hook)) for hook in HOOKS)
+        )
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """A parameter of the router, else of the function, else `default`."""
@@ -64,30 +77,30 @@ class BaseModelRouter:
 
     # -- what a subclass may give --------------------------------------------------------------------------------
 
-    def parse_event(self, event: Event) -> Event:
-        """Make the body a dict: JSON text is parsed, an image becomes ``{"inputs": [BytesIO]}``."""
+    def preprocess(self, event: Event) -> Event:
+        """The event before anything else is done with it."""
+        return event
+
+    def parse_event(self, event: Event) -> dict[str, Any]:
+        """The body as a dict: JSON text is parsed, an image becomes ``{"inputs": [BytesIO]}``.
+
+        :raises BadRequest: it is no JSON object
+        """
         body = event.body
-        if isinstance(body, dict) or body is None:
-            return event
+        if isinstance(body, (bytes, bytearray, memoryview)) and (event.content_type or "").startswith("image/"):
+            return {"inputs": [BytesIO(bytes(body))]}
         if isinstance(body, (str, bytes, bytearray, memoryview)):
-            if (event.content_type or "").startswith("image/") and not isinstance(body, str):
-                event.body = {"inputs": [BytesIO(bytes(body))]}
-                return event
             try:
-                event.body = orjson.loads(body) if body else {}
+                body = orjson.loads(body) if body else {}
             except ValueError as error:
                 raise BadRequest(f"the body is not JSON: {error}") from error
-        if not isinstance(event.body, dict):
-            raise BadRequest(f"the body must be a JSON object with 'inputs', not a {type(event.body).__name__}")
-        return event
+        if not isinstance(body, dict):
+            raise BadRequest(f"the body must be a JSON object with 'inputs', not a {type(body).__name__}")
+        return body
 
-    def preprocess(self, event: Event) -> Event:
-        """The event before it is routed."""
+    def postprocess(self, event: Event) -> Event:
+        """The event with its answer as its body."""
         return event
-
-    def postprocess(self, response: Any) -> Any:
-        """The body of the answer."""
-        return response
 
     def get_metadata(self) -> dict[str, Any]:
         """The answer to ``/`` and ``/v2/health``."""
@@ -97,63 +110,66 @@ class BaseModelRouter:
         """Route the event; the answer is the event with its new body, or an awaitable of it."""
         raise NotImplementedError(f"{type(self).__name__} needs a method handle(self, event)")
 
-    # -- the way through -----------------------------------------------------------------------------------------
+    def _handle_event(self, event: Event) -> Any:
+        """The name of :meth:`handle` in MLRun; a custom router may override it too."""
+        return self.handle(event)
+
+    # -- the way through: the same steps twice, since a plain router must not pay for awaiting -----------------------
 
     def do_event(self, event: Event) -> Any:
-        """Serve one event."""
+        """Serve one event. Its path stays whole for the steps that follow."""
+        if self._awaits:
+            return self._do_event_async(event)  # whoever calls super() awaits it
+        if self._before:
+            event = self.preprocess(event)
         body = event.body
         if body.__class__ is not dict or self._parses:
-            event = self.parse_event(event)
-            body = event.body or {}
-        if "data_url" in body:
+            body = event.body = self.parse_event(event) if self._is_parsed(event) else body
+        if isinstance(body, dict) and "data_url" in body:
             check_url(body["data_url"], self.context.data_hosts)
-        if self._before:
-            event = self.preprocess(event)
-        told = self.told(event)
-        if told is not None:
-            event.body = told
-            return event
-        event = self.handle(event)  # type: ignore[assignment]
-        if self._after:
-            event.body = self.postprocess(event.body)
-        return event
+        if event.method == "GET" and self._asks_for_metadata(event.path):
+            event.body = self.get_metadata()
+        else:
+            rest = event._rest
+            event = self._route(event)
+            event._rest = rest
+        return self.postprocess(event) if self._after else event
 
     async def _do_event_async(self, event: Event) -> Event:
-        event = self.parse_event(event)
-        body = event.body or {}
-        if "data_url" in body:
-            url = check_url(body["data_url"], self.context.data_hosts)
-            event.body = {**{k: v for k, v in body.items() if k != "data_url"}, "inputs": [await fetch(url)]}
-        if self._before:
-            event = self.preprocess(event)
-        told = self.told(event)
-        if told is not None:
-            event.body = told
-            return event
-        handled = self.handle(event)
-        if isawaitable(handled):
-            handled = await handled
-        if self._after:
-            handled.body = self.postprocess(handled.body)
-        return handled
+        event = await settled(self.preprocess(event))
+        if event.body.__class__ is not dict or self._parses:
+            event.body = await settled(self.parse_event(event)) if self._is_parsed(event) else event.body
+        if isinstance(event.body, dict) and "data_url" in event.body:
+            url = check_url(event.body["data_url"], self.context.data_hosts)
+            others = {name: value for name, value in event.body.items() if name != "data_url"}
+            event.body = {**others, "inputs": [await fetch(url)]}
+        if event.method == "GET" and self._asks_for_metadata(event.path):
+            event.body = self.get_metadata()
+        else:
+            rest = event._rest
+            event = await settled(self._route(event))
+            event._rest = rest
+        served: Event = await settled(self.postprocess(event))
+        return served
 
-    def told(self, event: Event) -> Any:
-        """What the router itself answers: its metadata; ``None`` for what its routes do."""
-        path, method = event.path, event.method
-        if path.startswith(self.health_prefix) or (method == "GET" and path in METADATA_PATHS):
-            return self.get_metadata()
-        return None
+    def _is_parsed(self, event: Event) -> bool:
+        return event.body is not None and event.method != "GET"
+
+    def _asks_for_metadata(self, path: str) -> bool:
+        return path in METADATA_PATHS or path == self.health_prefix or path.startswith(f"{self.health_prefix}/")
 
     def rest(self, event: Event) -> tuple[str, ...]:
         """The segments of the path that are left for this router."""
         if event._rest is not None:
             return event._rest
         rest = split_path(event.path, self.url_prefix)
-        if rest is None:
-            if event.path in METADATA_PATHS:
-                return ()
-            raise RouteNotFound(f"there is no path '{event.path}'; paths of models begin with {self.url_prefix}/")
-        return rest
+        if rest is not None:
+            return rest
+        if event.path in ("", "/"):
+            return ()
+        if self._asks_for_metadata(event.path):
+            raise MethodNotAllowed(f"'{event.path}' takes GET, not {event.method}")
+        raise RouteNotFound(f"there is no path '{event.path}'; paths of models begin with {self.url_prefix}/")
 
 
 class ModelRouter(BaseModelRouter):
@@ -171,11 +187,18 @@ class ModelRouter(BaseModelRouter):
         if rest:
             key, rest = route_key(rest)
         else:
-            named = body.get("model") if isinstance(body, dict) else None
-            key = named or next(iter(self.routes))
+            key = self._named(body)
         if key not in self.routes:
-            raise ModelNotFound(str(key), known=self.routes)
+            raise ModelNotFound(key, known=self.routes)
         return key, rest
+
+    def _named(self, body: Any) -> str:
+        named = body.get("model") if isinstance(body, dict) else None
+        if named is None:
+            return next(iter(self.routes), "")
+        if not isinstance(named, str):
+            raise BadRequest("'model' must be the name of a model")
+        return named
 
     def handle(self, event: Event) -> Event | Awaitable[Event]:
         """Send the event to its route."""
@@ -185,4 +208,3 @@ class ModelRouter(BaseModelRouter):
             return event
         key, event._rest = self.match(rest, event.body)
         return self.routes[key].run(event)
-

@@ -7,25 +7,47 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidInput
+from ...errors import BadStepArguments, InvalidInput, near
+from .datatypes import DTYPES, datatype_of
 from .tensors import check_declared
 
 Declared = list[dict[str, Any]]
-KINDS = {"FP": "iuf", "IN": "iu", "UI": "iu", "BO": "b"}
+# The kinds of numpy's dtypes that a plain list of a datatype may have: whole numbers are numbers too.
+PLAIN_KINDS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b", "O": "UT"}
+
+
+def check_declaration(declared: Any, *, model: str) -> Declared:
+    """What a model declares, if it is a list of ``{"name", "datatype", "shape"}``.
+
+    :raises BadStepArguments: it is none
+    """
+    if not isinstance(declared, list):
+        raise BadStepArguments(f"model '{model}': inputs= and outputs= are lists of {{'name', 'datatype', 'shape'}}")
+    for one in declared:
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+            raise BadStepArguments(f"model '{model}': each declared input or output is a dict with a 'name'")
+        datatype, shape = one.get("datatype"), one.get("shape")
+        if datatype is not None and datatype not in DTYPES:
+            raise BadStepArguments(
+                f"model '{model}': '{one['name']}' has the datatype {datatype!r}, none of {', '.join(DTYPES)}"
+            )
+        if shape is not None and not (isinstance(shape, (list, tuple)) and all(type(size) is int for size in shape)):
+            raise BadStepArguments(f"model '{model}': the shape of '{one['name']}' is a list of whole numbers")
+    return declared
 
 
 def check_inputs(inputs: Any, declared: Declared, *, model: str) -> None:
     """Raise :class:`~millrace.errors.InvalidInput` where inputs are not what the model declares.
 
     :param inputs: an array, a dict of arrays by name, or a plain list
-    :param declared: ``{"name", "datatype", "shape"}`` for each input; -1 is any length; ``"allow_nan": True`` lets NaN in
+    :param declared: ``{"name", "datatype", "shape"}`` for each input; -1 is any length. NaN and infinity are refused
+        unless it has ``"allow_nan": True``
 
     >>> check_inputs([[1.0, 2.0]], [{"name": "x", "datatype": "FP64", "shape": [-1, 2]}], model="m")
     """
     if isinstance(inputs, Mapping):
+        _check_names(inputs, declared, model)
         for one in declared:
-            if one["name"] not in inputs:
-                raise InvalidInput(f"model '{model}': input '{one['name']}' is missing")
             check_input(inputs[one["name"]], one, model=model)
     elif len(declared) == 1:
         check_input(inputs, declared[0], model=model)
@@ -34,45 +56,68 @@ def check_inputs(inputs: Any, declared: Declared, *, model: str) -> None:
         raise InvalidInput(f"model '{model}' takes {len(declared)} inputs ({names}), not one")
 
 
-def check_input(value: Any, declared: dict[str, Any], *, model: str) -> None:
-    """Check one input."""
-    if isinstance(value, np.ndarray):
-        check_declared(value, declared)
-        array = value
-    else:
-        array = _as_array(value, declared, model)
-        _check_shape(array.shape, declared, model)
+def _check_names(inputs: Mapping[str, Any], declared: Declared, model: str) -> None:
+    known = [one["name"] for one in declared]
+    for name in known:
+        if name not in inputs:
+            raise InvalidInput(f"model '{model}': input '{name}' is missing")
+    for name in inputs:
+        if name not in known:
+            raise InvalidInput(f"model '{model}' has no input '{name}', it takes {', '.join(known)}{near(name, known)}")
+
+
+def check_input(value: Any, declared: Mapping[str, Any], *, model: str) -> None:
+    """Check one input. A tensor may be of another datatype whose values the declared one holds: FP32 where FP64 is."""
+    try:
+        if isinstance(value, np.ndarray):
+            check_declared(value, _widened(declared, value.dtype))
+            array = value
+        else:
+            array = _plain_array(value, declared)
+            check_declared(array, {**declared, "datatype": None})
+    except InvalidInput as error:
+        raise InvalidInput(f"model '{model}': {error}") from error
     if array.dtype.kind == "f" and not declared.get("allow_nan") and not np.isfinite(array).all():
         raise InvalidInput(f"model '{model}': input '{declared['name']}' holds NaN or infinity")
 
 
-def _as_array(value: Any, declared: dict[str, Any], model: str) -> np.ndarray[Any, Any]:
-    name = declared["name"]
+def _widened(declared: Mapping[str, Any], dtype: np.dtype[Any]) -> Mapping[str, Any]:
+    datatype = declared.get("datatype")
+    if datatype is None or datatype == "BYTES" or dtype.kind not in "iuf":
+        return declared
+    return {**declared, "datatype": datatype_of(dtype)} if np.can_cast(dtype, DTYPES[datatype], "safe") else declared
+
+
+def _plain_array(value: Any, declared: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    name, datatype = declared["name"], declared.get("datatype")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InvalidInput(f"model '{model}': the rows of input '{name}' have different lengths") from error
-    kinds = KINDS.get(str(declared.get("datatype", ""))[:2])
-    if kinds is not None and array.dtype.kind not in kinds and array.size:
-        raise InvalidInput(f"model '{model}': input '{name}' must hold {declared['datatype']}, not {_what(array)}")
+        raise InvalidInput(f"the rows of input '{name}' have different lengths") from error
+    if datatype is None:
+        return array
+    if declared.get("allow_nan") and array.dtype.kind == "O":
+        array = _with_nan(array)
+    dtype = DTYPES[datatype]
+    if array.dtype.kind not in PLAIN_KINDS[dtype.kind] and array.size:
+        raise InvalidInput(f"input '{name}' must hold {datatype}, not {_what(array)}")
+    if dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InvalidInput(f"input '{name}' holds a number that is no {datatype}")
+    return array
+
+
+def _with_nan(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers with NaN where JSON has null, the only way in which it can say NaN."""
+    if set(map(type, array.ravel().tolist())) <= {int, float, type(None)}:
+        return array.astype(np.float64)
     return array
 
 
 def _what(array: np.ndarray[Any, Any]) -> str:
-    if array.dtype.kind in "US":
-        return "text"
-    return "null or mixed values" if array.dtype.kind == "O" else str(array.dtype)
-
-
-def _check_shape(shape: tuple[int, ...], declared: dict[str, Any], model: str) -> None:
-    wanted = declared.get("shape")
-    if wanted is None:
-        return
-    if len(shape) != len(wanted) or any(w not in (-1, s) for s, w in zip(shape, wanted, strict=True)):
-        raise InvalidInput(
-            f"model '{model}': input '{declared['name']}' has the shape {list(shape)}, and must have {list(wanted)} "
-            "(-1 is any length)"
-        )
+    names = {"U": "text", "S": "bytes", "O": "null or mixed values", "f": "fractions", "b": "true and false"}
+    return names.get(array.dtype.kind, str(array.dtype))
 
 
 def rows_by_feature(inputs: Any, features: list[str], *, model: str) -> list[list[Any]]:
@@ -87,5 +132,5 @@ def rows_by_feature(inputs: Any, features: list[str], *, model: str) -> list[lis
     for row in rows:
         for name in features:
             if name not in row:
-                raise InvalidInput(f"model '{model}': a row has no feature '{name}'")
+                raise InvalidInput(f"model '{model}': a row has no feature '{name}'{near(name, row)}")
     return [[row[name] for name in features] for row in rows]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from inspect import isawaitable
-from pathlib import Path
 from typing import Any
 
 from ...errors import (
@@ -23,14 +20,17 @@ from ...errors import (
 from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event, Response
-from .dialect import PLAIN, Asked, checked_body, read_request, write_plain, write_tensors
+from .awaiting import awaiting, settled
+from .dialect import PLAIN, Asked, check_request, id_of, read_tensors, write_plain, write_tensors
 from .match import INFER_OPERATIONS, own_rest
-from .schema import Declared, check_inputs, rows_by_feature
+from .model_files import find_model
+from .schema import Declared, check_declaration, check_inputs, rows_by_feature
+from .tensors import is_tensor_request
 from .tracking import Tracker
 
 DICT_OPERATIONS = ("infer_dict", "predict_dict")
 BUILT_IN = (*INFER_OPERATIONS, *DICT_OPERATIONS, "explain")
-NO_INPUTS = (str, int, float, bool, type(None))
+POSTED = ("POST", "PUT", "", None)
 HOOKS = ("preprocess", "validate", "predict", "explain", "postprocess")
 
 
@@ -45,6 +45,7 @@ class V2ModelServer:
         checked against it, and get 422 where they do not fit
     :param outputs: the same for its outputs; names them in tensor answers
     :param features: the features of a row in order, for ``infer_dict``
+    :param shard_by_endpoint: does nothing here
     :ivar model: the loaded model
     :ivar ready: whether it can serve
     :ivar name: the model's name, and `version` its version, from the route's key ``name:version``
@@ -79,33 +80,36 @@ class V2ModelServer:
         self.model = model
         self.ready = model is not None
         self.error: str | None = None
-        self.inputs: Declared = inputs or []
-        self.outputs: Declared = outputs or []
-        self.features: list[str] = features or []
+        self.inputs: Declared = check_declaration(inputs or [], model=self.key)
+        self.outputs: Declared = check_declaration(outputs or [], model=self.key)
+        self.features: list[str] = list(features or [])
         self.metrics: dict[str, Any] = {}
+        self.labels: dict[str, str] = {}
         self._params = kwargs
-        self._ready_made = self.ready
+        self._tracker = Tracker(self.context, self)
         self._prepare()
 
     def _prepare(self) -> None:
         """Decide once which hooks there are and whether any of them is async."""
-        base = V2ModelServer
+        base, own = V2ModelServer, type(self)
         self._operations: dict[str, Callable[..., Any]] = {
-            name.removeprefix("op_"): getattr(self, name) for name in dir(type(self)) if name.startswith("op_")
+            name.removeprefix("op_"): getattr(self, name) for name in dir(own) if name.startswith("op_")
         }
-        self._own = {hook: getattr(type(self), hook) is not getattr(base, hook) for hook in HOOKS}
-        self._awaited = {hook: is_async(getattr(self, hook)) for hook in HOOKS}
-        asynchronous = any(self._awaited.values()) or any(is_async(one) for one in self._operations.values())
-        self._tracker = Tracker(self.context, self)
-        self._prepares = self._own["preprocess"] or self._own["validate"]
-        if asynchronous and type(self).do_event is V2ModelServer.do_event:
-            self.do_event = self._do_event_async  # type: ignore[method-assign, assignment]
+        self._preprocesses = own.preprocess is not base.preprocess
+        self._postprocesses = own.postprocess is not base.postprocess
+        self.logs_results = own.logged_results is not base.logged_results
+        hooks = [getattr(self, hook) for hook in HOOKS]
+        self._awaits = any(is_async(one) for one in (*hooks, *self._operations.values()))
+        if self._awaits and not is_async(own.do_event):
+            do_event = self._do_event_async if own.do_event is base.do_event else awaiting(self.do_event)
+            self.do_event = do_event  # type: ignore[method-assign]
 
     # -- what a subclass gives -----------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Load the model, once, before the first request."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method load(self), or model=")
+        if self.model is None:
+            raise NotImplementedError(f"{type(self).__name__} needs a method load(self), or model=")
 
     def predict(self, request: dict[str, Any]) -> Any:
         """The outputs for ``request["inputs"]``: a list or array with one item a row.
@@ -124,15 +128,21 @@ class V2ModelServer:
         return request
 
     def validate(self, request: dict[str, Any], operation: str) -> dict[str, Any]:
-        """The request, if it is right; an exception is the client's fault (422)."""
-        return request
+        """The request, if it is right; an exception is the client's fault (422).
+
+        The base class wants ``inputs`` that are not empty. What the model declares of its inputs is checked afterwards.
+        """
+        return check_request(request, model=self.name)
 
     def postprocess(self, response: Any) -> Any:
         """The answer as the client wants it."""
         return response
 
     def logged_results(self, request: dict[str, Any], response: dict[str, Any], op: str) -> tuple[Any, Any]:
-        """The inputs and outputs that a tracking record holds; ``(None, None)`` stands for what was sent."""
+        """The inputs and outputs that a tracking record holds; ``(None, None)`` stands for what was sent.
+
+        It gets copies: nothing that it does changes the answer.
+        """
         return None, None
 
     # -- what it may ask -----------------------------------------------------------------------------------------
@@ -145,39 +155,28 @@ class V2ModelServer:
         """Set a metric that tracking records carry."""
         self.metrics[name] = value
 
-    def get_model(self, suffix: str = "") -> tuple[str, dict[str, str]]:
+    def get_model(self, suffix: str = "") -> tuple[str, dict[str, Any]]:
         """The model's file, and the other files of its folder by name.
 
         :param suffix: the end of the file's name, such as ``".pkl"``; needed where a folder holds several files
-        :raises ModelNotReady: there is no such file
+        :raises ModelNotReady: there is no such file, or there are several
         """
-        if not self.model_path:
-            raise ModelNotReady(self.name, reason="it has no model_path")
-        if "://" in self.model_path and not self.model_path.startswith("file://"):
-            found = self.context.get_store_resource(self.model_path)
-            return (found, {}) if isinstance(found, str) else found
-        path = Path(self.model_path.removeprefix("file://"))
-        if path.is_file():
-            return str(path), {}
-        files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else []
-        matching = [one for one in files if one.name.endswith(suffix)]
-        if len(matching) != 1:
-            what = f"{len(matching)} files *{suffix}" if path.is_dir() else "no file"
-            raise ModelNotReady(self.name, reason=f"there is {what} at model_path {str(path)!r}")
-        return str(matching[0]), {one.name: str(one) for one in files if one != matching[0]}
+        return find_model(self.model_path, suffix, model=self.key, context=self.context)
 
     @property
     def operations(self) -> list[str]:
-        """The names of the operations."""
-        return [*BUILT_IN, *self._operations, "ready"]
+        """The names of the operations that the model has."""
+        by_feature = DICT_OPERATIONS if self.features else ()
+        explain = ("explain",) if type(self).explain is not V2ModelServer.explain else ()
+        return [*INFER_OPERATIONS, *by_feature, *explain, *self._operations, "ready"]
 
     # -- loading -------------------------------------------------------------------------------------------------
 
     def post_init(self, mode: str = "sync", **_: Any) -> None:
         """Load the model: now, or in a thread where the function's ``load_mode`` is ``"async"``."""
-        if self._ready_made or self.ready:
-            self.ready = True
-        elif self.context.load_mode == "async" and mode != "process":
+        if self.ready:
+            return
+        if self.context.load_mode == "async" and mode != "process":
             threading.Thread(target=self._load_in_background, name=f"load-{self.name}", daemon=True).start()
         else:
             self._load()
@@ -191,22 +190,25 @@ class V2ModelServer:
         except MillraceError:
             raise
         except Exception as error:
-            raise StepError(f"failed to load model '{self.key}': {type(error).__name__}: {error}", step=self.key) from error
+            text = f"failed to load model '{self.key}': {type(error).__name__}: {error}"
+            raise StepError(text, step=self.key) from error
         self.ready = True
 
     def _load_in_background(self) -> None:
         try:
             self._load()
         except Exception as error:
-            self.error = str(error)
-            self.context.logger.error("%s", error)
+            self.error = self.context.secrets.mask(str(error))
+            self.context.logger.exception("model '%s' is not ready", self.key)
 
     # -- serving -------------------------------------------------------------------------------------------------
 
-    def do_event(self, event: Event) -> Event:
+    def do_event(self, event: Event) -> Any:
         """Serve one request: the operation is what the path says behind the model's name."""
+        if self._awaits:
+            return self._do_event_async(event)  # whoever calls super().do_event() awaits it
         op = self._operation(event)
-        if op in BUILT_IN and event.method != "GET":
+        if op in BUILT_IN and event.method in POSTED:
             event.body = self._infer(event, op)
         else:
             event.body = self._other(event, op)
@@ -214,23 +216,26 @@ class V2ModelServer:
 
     async def _do_event_async(self, event: Event) -> Event:
         op = self._operation(event)
-        if op in BUILT_IN and event.method != "GET":
+        if op in BUILT_IN and event.method in POSTED:
             event.body = await self._infer_async(event, op)
         else:
-            body = self._other(event, op)
-            event.body = await body if isawaitable(body) else body
+            event.body = await settled(self._other(event, op))
         return event
 
     def _operation(self, event: Event) -> str:
-        rest = event._rest if event._rest is not None else own_rest(event.path, self.name)
+        rest = event._rest
+        if rest is None:
+            rest = own_rest(event.path, self.name)
         if rest:
             return rest[0] if len(rest) == 1 else "/".join(rest)
         if event.method == "GET":
             return ""
-        body = event.body
-        if event.path == "/" and body.__class__ is dict:
-            return body.get("operation") or "infer"
-        return "infer"
+        if event.path != "/" or not isinstance(event.body, dict):
+            return "infer"
+        op = event.body.get("operation")
+        if op is not None and not isinstance(op, str):
+            raise BadRequest(f"model '{self.name}': 'operation' must be the name of one")
+        return op or "infer"
 
     def _other(self, event: Event, op: str) -> Any:
         """What is not an inference: metadata, readiness, the model's own operations."""
@@ -240,7 +245,7 @@ class V2ModelServer:
             found = {"name": self.name, "platform": "millrace", "inputs": self.inputs, "outputs": self.outputs}
             return found | ({"version": self.version, "versions": [self.version]} if self.version else {})
         if op in BUILT_IN:
-            raise MethodNotAllowed(f"model '{self.name}': '{op}' takes POST")
+            raise MethodNotAllowed(f"model '{self.name}': '{op}' takes POST, not {event.method}")
         if op not in self._operations:
             raise OperationNotFound(op, model=self.name, known=self.operations)
         self._must_be_ready()
@@ -250,115 +255,97 @@ class V2ModelServer:
         if not self.ready:
             raise ModelNotReady(self.name, reason=self.error or "it is still loading")
 
-    # -- inference: the same steps twice, since a plain one must not pay for awaiting -------------------------------
+    # -- inference: the same steps twice, since a plain one must not pay for awaiting ------------------------------
+    # What preprocess and validate raise is the client's fault, whatever it is.
 
     def _infer(self, event: Event, op: str) -> Any:
-        request, asked = self._read(event.body)
-        if self._prepares:
-            try:
+        request, asked = self._read(event, op)
+        tracker = self._tracker
+        started = self.context.clock.now() if tracker.is_on else 0.0
+        try:
+            if self._preprocesses:
                 request = self.preprocess(request, op)
-                self._check(request, op)
-                request = self.validate(request, op)
-            except Exception as error:
-                raise self._refused(error) from error
-        else:
-            self._check(request, op)
-        started = time.perf_counter() if self._tracker.is_on else 0.0
+            request = self.validate(request, op)
+            if self.inputs:
+                self._check_schema(request)
+        except MillraceError:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}") from error
         try:
             outputs = self.explain(request) if op == "explain" else self.predict(request)
+            answer = self._answer(event, asked, outputs, op)
+            if self._postprocesses:
+                answer = self._in_dialect(event, asked, self.postprocess(answer))
         except Exception as error:
-            self._track_failure(event, request, op, error)
+            if tracker.is_on:
+                tracker.failed(op, id_of(event), request, error)
             raise
-        answer = self._answer(event, request, asked, outputs, op)
-        if self._own["postprocess"]:
-            answer = self._answered(event, asked, self.postprocess(answer))
-        self._track(event, request, answer, outputs, op, started)
+        if tracker.is_on:
+            seconds = self.context.clock.now() - started
+            tracker.answered(op, id_of(event), request, answer, outputs, seconds)
         return answer
 
     async def _infer_async(self, event: Event, op: str) -> Any:
-        request, asked = self._read(event.body)
+        request, asked = self._read(event, op)
+        tracker = self._tracker
+        started = self.context.clock.now()
         try:
-            request = await self._call("preprocess", request, op)
-            self._check(request, op)
-            request = await self._call("validate", request, op)
-        except Exception as error:
-            raise self._refused(error) from error
-        started = time.perf_counter()
-        try:
-            outputs = await self._call("explain" if op == "explain" else "predict", request)
-        except Exception as error:
-            self._track_failure(event, request, op, error)
+            request = await settled(self.preprocess(request, op))
+            request = await settled(self.validate(request, op))
+            self._check_schema(request)
+        except MillraceError:
             raise
-        answer = self._answer(event, request, asked, outputs, op)
-        if self._own["postprocess"]:
-            answer = self._answered(event, asked, await self._call("postprocess", answer))
-        self._track(event, request, answer, outputs, op, started)
+        except Exception as error:
+            raise InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}") from error
+        try:
+            outputs = await settled(self.explain(request) if op == "explain" else self.predict(request))
+            answer = self._answer(event, asked, outputs, op)
+            if self._postprocesses:
+                answer = self._in_dialect(event, asked, await settled(self.postprocess(answer)))
+        except Exception as error:
+            if tracker.is_on:
+                tracker.failed(op, id_of(event), request, error)
+            raise
+        if tracker.is_on:
+            seconds = self.context.clock.now() - started
+            tracker.answered(op, id_of(event), request, answer, outputs, seconds)
         return answer
 
-    async def _call(self, hook: str, *args: Any) -> Any:
-        result = getattr(self, hook)(*args)
-        return await result if self._awaited[hook] else result
-
-    def _read(self, body: Any) -> tuple[dict[str, Any], Asked]:
+    def _read(self, event: Event, op: str) -> tuple[Any, Asked]:
         if not self.ready:
             self._must_be_ready()
-        return read_request(checked_body(body, model=self.name))
-
-    def _refused(self, error: Exception) -> MillraceError:
-        """What preprocess and validate raise is the client's fault."""
-        if isinstance(error, MillraceError):
-            return error
-        return InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}")
-
-    def _check(self, request: Any, op: str) -> None:
-        if request.__class__ is not dict and (not isinstance(request, dict) or "inputs" not in request):
-            raise InvalidInput(f"model '{self.name}': expected key 'inputs' in the request body")
-        inputs = request["inputs"]
+        request, asked = event.body, PLAIN
+        if is_tensor_request(request):
+            request, asked = read_tensors(request)
         if op in DICT_OPERATIONS:
             if not self.features:
                 raise BadRequest(f"model '{self.name}' has no features= to order the rows of {op} by")
-            request["inputs"] = inputs = rows_by_feature(inputs, self.features, model=self.name)
-        if inputs.__class__ is list:
-            if not inputs:
-                raise InvalidInput(f"model '{self.name}': 'inputs' is empty")
-        elif isinstance(inputs, NO_INPUTS) or (isinstance(inputs, dict) and not _arrays(inputs)):
-            kind = type(inputs).__name__
-            raise InvalidInput(f"model '{self.name}': expected 'inputs' to be a list, not {kind}")
+            if not isinstance(request, dict) or "inputs" not in request:
+                check_request(request, model=self.name)
+            request = {**request, "inputs": rows_by_feature(request["inputs"], self.features, model=self.name)}
+        return request, asked
+
+    def _check_schema(self, request: Any) -> None:
         if self.inputs:
-            check_inputs(inputs, self.inputs, model=self.name)
+            check_inputs(check_request(request, model=self.name)["inputs"], self.inputs, model=self.name)
 
-    def _answer(self, event: Event, request: dict[str, Any], asked: Asked, outputs: Any, op: str) -> Any:
-        if asked is not PLAIN and not self._own["postprocess"]:
-            return write_tensors(self.name, self.version, event, outputs, asked, declared=self.outputs)
-        event_id = request.get("id") or event.id
-        return write_plain(self.name, self.version, event_id, outputs, timestamp=op != "explain")
+    def _answer(self, event: Event, asked: Asked, outputs: Any, op: str) -> Any:
+        if isinstance(outputs, Response):
+            return outputs
+        if asked is PLAIN or self._postprocesses:
+            return write_plain(self.name, self.version, id_of(event), outputs, timestamp=op != "explain")
+        return write_tensors(self.name, self.version, id_of(event), outputs, asked, declared=self.outputs)
 
-    def _answered(self, event: Event, asked: Asked, answer: Any) -> Any:
+    def _in_dialect(self, event: Event, asked: Asked, answer: Any) -> Any:
         """What postprocess made, in tensors where they were asked for."""
         if asked is PLAIN or not isinstance(answer, dict) or "outputs" not in answer:
             return answer
-        return write_tensors(self.name, self.version, event, answer["outputs"], asked, declared=self.outputs)
-
-    def _track(self, event: Event, request: dict[str, Any], answer: Any, outputs: Any, op: str, started: float) -> None:
-        if not self._tracker.is_on:
-            return
-        response = answer if isinstance(answer, dict) else {"outputs": outputs}
-        logged_inputs, logged_outputs = self.logged_results(request, response, op)
-        inputs = request["inputs"] if logged_inputs is None else logged_inputs
-        shown = outputs if logged_outputs is None else logged_outputs
-        seconds = time.perf_counter() - started
-        self._tracker.record(op, request.get("id") or event.id, inputs, shown, seconds, self.metrics)
-
-    def _track_failure(self, event: Event, request: dict[str, Any], op: str, error: Exception) -> None:
-        if self._tracker.is_on:
-            self._tracker.failure(op, request.get("id") or event.id, request.get("inputs"), error)
+        outputs = answer["outputs"]
+        return write_tensors(self.name, self.version, id_of(event), outputs, asked, declared=self.outputs)
 
 
 def _run_in_thread(load: Callable[..., Any]) -> None:
     """Run an async load to its end, whether or not this thread has a running loop."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: asyncio.run(load())).result()
-
-
-def _arrays(inputs: dict[str, Any]) -> bool:
-    return bool(inputs) and all(hasattr(value, "dtype") for value in inputs.values())

@@ -1,7 +1,7 @@
-"""The tensors of the Open Inference Protocol (V2 REST) as numpy arrays, and back.
+"""The input tensors of the Open Inference Protocol (V2 REST) as numpy arrays; ``outputs.py`` is the way back.
 
-Pure: parsed JSON in, arrays out, and the reverse; no model and no HTTP. What a client got wrong is an ``InvalidInput``
-that names the tensor. Source of the rules:
+Pure: parsed JSON in, arrays out; no model and no HTTP. What a client got wrong is an ``InvalidInput`` that names the
+tensor. Source of the rules:
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 
 >>> decode_inputs({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]})
@@ -13,25 +13,18 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
-from .binary import join_binary, read_tensor, split_binary, write_tensor
+from .binary import join_binary, read_tensor, split_binary
+from .datatypes import DTYPES, datatype_of, describe, input_label, short
+from .outputs import encode_outputs
 
 __all__ = ["check_declared", "decode_inputs", "encode_outputs", "is_tensor_request", "join_binary", "split_binary"]
-
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("?"),
-    "UINT8": np.dtype("u1"), "UINT16": np.dtype("u2"), "UINT32": np.dtype("u4"), "UINT64": np.dtype("u8"),
-    "INT8": np.dtype("i1"), "INT16": np.dtype("i2"), "INT32": np.dtype("i4"), "INT64": np.dtype("i8"),
-    "FP16": np.dtype("f2"), "FP32": np.dtype("f4"), "FP64": np.dtype("f8"),
-    "BYTES": np.dtype("O"),
-}  # fmt: skip
-_DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
 
 # What every numpy that we run on can shape: 32 dimensions (64 since 2.0), strides of 63 bits.
 _MAX_RANK = 32
@@ -47,7 +40,7 @@ class _Header(NamedTuple):
 
     @property
     def label(self) -> str:
-        return _label(self.name)
+        return input_label(self.name)
 
 
 def is_tensor_request(body: object) -> bool:
@@ -93,7 +86,7 @@ def decode_inputs(
     for index, tensor in enumerate(inputs):
         header = _header(tensor, index)
         if header.name in arrays:
-            raise InvalidInput(f"there are two inputs of the name {_short(header.name)}")
+            raise InvalidInput(f"there are two inputs of the name {short(header.name)}")
         size = _binary_size(tensor, header)
         if size is None:
             arrays[header.name] = _from_json(tensor.get("data"), header)
@@ -103,7 +96,7 @@ def decode_inputs(
                 f"{header.label} has a binary_data_size of {size}, and {len(rest)} bytes of binary data are left"
             )
         arrays[header.name] = read_tensor(
-            rest[:size], dtype=_DTYPES[header.datatype], shape=header.shape, label=header.label
+            rest[:size], dtype=DTYPES[header.datatype], shape=header.shape, label=header.label
         )
         rest = rest[size:]
     if len(rest):
@@ -113,29 +106,29 @@ def decode_inputs(
 
 def _header(tensor: object, index: int) -> _Header:
     if not isinstance(tensor, dict):
-        raise InvalidInput(f"inputs[{index}] is {_describe(tensor)}, not a tensor with name, shape, datatype and data")
+        raise InvalidInput(f"inputs[{index}] is {describe(tensor)}, not a tensor with name, shape, datatype and data")
     name = tensor.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidInput(f"inputs[{index}] has no name")
     datatype = tensor.get("datatype")
     if datatype is None:
-        raise InvalidInput(f"{_label(name)} has no datatype, one of {', '.join(_DTYPES)}")
-    if not isinstance(datatype, str) or datatype not in _DTYPES:
+        raise InvalidInput(f"{input_label(name)} has no datatype, one of {', '.join(DTYPES)}")
+    if not isinstance(datatype, str) or datatype not in DTYPES:
         raise InvalidInput(
-            f"{_label(name)} has the datatype {_describe(datatype)}, which is none of {', '.join(_DTYPES)}"
+            f"{input_label(name)} has the datatype {describe(datatype)}, which is none of {', '.join(DTYPES)}"
         )
     return _Header(name, datatype, _shape(tensor.get("shape"), name))
 
 
 def _shape(shape: object, name: str) -> tuple[int, ...]:
     if shape is None:
-        raise InvalidInput(f"{_label(name)} has no shape")
+        raise InvalidInput(f"{input_label(name)} has no shape")
     if not isinstance(shape, (list, tuple)) or not set(map(type, shape)) <= {int} or min(shape, default=0) < 0:
-        raise InvalidInput(f"the shape of {_label(name)} is not a list of whole numbers of 0 or more")
+        raise InvalidInput(f"the shape of {input_label(name)} is not a list of whole numbers of 0 or more")
     if len(shape) > _MAX_RANK:
-        raise InvalidInput(f"{_label(name)} has {len(shape)} dimensions, and may have {_MAX_RANK}")
+        raise InvalidInput(f"{input_label(name)} has {len(shape)} dimensions, and may have {_MAX_RANK}")
     if math.prod(filter(None, shape)) > _MAX_ELEMENTS:
-        raise InvalidInput(f"the shape of {_label(name)} is larger than any array")
+        raise InvalidInput(f"the shape of {input_label(name)} is larger than any array")
     return tuple(shape)
 
 
@@ -144,7 +137,7 @@ def _binary_size(tensor: dict[str, Any], header: _Header) -> int | None:
     if parameters is None:
         return None
     if not isinstance(parameters, dict):
-        raise InvalidInput(f"the parameters of {header.label} are {_describe(parameters)}, not an object")
+        raise InvalidInput(f"the parameters of {header.label} are {describe(parameters)}, not an object")
     size = parameters.get("binary_data_size")
     if size is None:
         return None
@@ -156,10 +149,12 @@ def _binary_size(tensor: dict[str, Any], header: _Header) -> int | None:
 
 
 def _from_json(data: object, header: _Header) -> NDArray[Any]:
-    if header.datatype == "FP16":
+    if header.datatype == "FP16" and not isinstance(data, np.ndarray):
         raise InvalidInput(f"{header.label} is FP16, which has no JSON form: send it as binary data, or as FP32")
     if data is None:
         raise InvalidInput(f"{header.label} has no data")
+    if isinstance(data, np.ndarray):
+        return _from_array(data, header)
     values = _flatten(data, header)
     if header.datatype == "BYTES":
         _check_types(values, str, header)
@@ -167,7 +162,16 @@ def _from_json(data: object, header: _Header) -> NDArray[Any]:
         _check_types(values, bool, header)
     else:
         return _numbers(values, header).reshape(header.shape)
-    return np.array(values, dtype=_DTYPES[header.datatype]).reshape(header.shape)
+    return np.array(values, dtype=DTYPES[header.datatype]).reshape(header.shape)
+
+
+def _from_array(data: NDArray[Any], header: _Header) -> NDArray[Any]:
+    """The array that a door made of binary data, or that a caller in the same process sent."""
+    if datatype_of(data.dtype) != header.datatype:
+        raise InvalidInput(f"{header.label} says {header.datatype}, and its data is an array of {data.dtype}")
+    if data.size != math.prod(header.shape):
+        raise InvalidInput(f"the data of {header.label} has the shape {list(data.shape)}, not {list(header.shape)}")
+    return data.reshape(header.shape)
 
 
 def _flatten(data: object, header: _Header) -> list[Any]:
@@ -175,7 +179,7 @@ def _flatten(data: object, header: _Header) -> list[Any]:
     if not isinstance(data, list):
         if header.shape == ():  # a tensor without dimensions, nested as its shape says
             return [data]
-        raise InvalidInput(f"the data of {header.label} is {_describe(data)}, not a list")
+        raise InvalidInput(f"the data of {header.label} is {describe(data)}, not a list")
     if not data or not isinstance(data[0], list):
         count = math.prod(header.shape)
         if len(data) != count:
@@ -220,7 +224,7 @@ def _check_types(values: list[Any], expected: type, header: _Header) -> None:
 
 
 def _numbers(values: list[Any], header: _Header) -> NDArray[Any]:
-    dtype = _DTYPES[header.datatype]
+    dtype = DTYPES[header.datatype]
     # struct takes half the time of np.array, and refuses what numpy converts: "1", null, 1.5 to 1, 300 to 44.
     try:
         packed = struct.pack(f"{len(values)}{dtype.char}", *values)
@@ -254,28 +258,7 @@ def _misfit(values: list[Any], index: int, header: _Header) -> InvalidInput:
             f"the data of {header.label} is neither flat nor nested as its shape {list(header.shape)} says: "
             f"element {index} is a list"
         )
-    return InvalidInput(f"element {index} of {header.label} is {_describe(value)}, which is no {header.datatype} value")
-
-
-def _describe(value: object) -> str:
-    """A JSON value in a few words, whatever its size."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _short(value)
-    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
-        return str(value)
-    return {list: "a list", dict: "an object", int: "an integer of over 64 bits"}.get(type(value), type(value).__name__)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")
-
-
-def _label(name: str) -> str:
-    return f"input {_short(name)}"
+    return InvalidInput(f"element {index} of {header.label} is {describe(value)}, which is no {header.datatype} value")
 
 
 def check_declared(array: NDArray[Any], declared: Mapping[str, Any]) -> None:
@@ -290,155 +273,12 @@ def check_declared(array: NDArray[Any], declared: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     millrace.errors.InvalidInput: input 'x' has the shape [8, 3], and the model takes [-1, 4]
     """
-    label = _label(str(declared.get("name", "")))
+    label = input_label(str(declared.get("name", "")))
     datatype, shape = declared.get("datatype"), declared.get("shape")
-    actual = _datatype(array.dtype)
+    actual = datatype_of(array.dtype)
     if datatype is not None and actual != datatype:
         raise InvalidInput(f"{label} is {actual or array.dtype}, and the model takes {datatype}")
     if shape is not None and (
         len(shape) != array.ndim or any(want not in (-1, size) for want, size in zip(shape, array.shape, strict=True))
     ):
         raise InvalidInput(f"{label} has the shape {list(array.shape)}, and the model takes {list(shape)}")
-
-
-def _datatype(dtype: np.dtype[Any]) -> str | None:
-    if dtype.kind in "OSUT":  # T is numpy 2's StringDType
-        return "BYTES"
-    return _DATATYPES.get(dtype) or _DATATYPES.get(dtype.newbyteorder("="))
-
-
-def encode_outputs(
-    result: Any, *, requested: list[Any] | None = None, names: Sequence[str] = (), binary_default: bool = False
-) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """The ``outputs`` of an answer, and the binary data that follows its JSON, in their order.
-
-    A dict is several outputs by name. Anything else is one, called by the declared name, else the requested one, else
-    ``output-0``: an array (or what numpy makes one of), a nested list, a scalar (of shape []). The dtype gives the
-    datatype, for lists as numpy infers it: int INT64, float FP64, bool BOOL, str or bytes BYTES.
-
-    ``data`` is flat and row-major: a C-contiguous array that needs ``orjson.OPT_SERIALIZE_NUMPY``, or a list of
-    ``str``. As JSON, float16 becomes FP32. JSON has no NaN and no infinity: orjson writes null for them, as it does in
-    plain answers, and a client that makes a float array of the data (numpy, so tritonclient) reads NaN. A client that
-    has to tell them apart asks for binary data, which is exact.
-
-    :param requested: the request's ``outputs``: which of them, in which order, each with ``parameters.binary_data``
-    :param names: the outputs that the model declares
-    :param binary_default: the request's ``parameters.binary_data_output``
-    :raises InvalidInput: when `requested` is malformed, names an output that does not exist, or wants bytes as JSON
-        that are not UTF-8
-    :raises TypeError, ValueError: when the model's result can not be a tensor
-
-    >>> encode_outputs(["cat", "dog"], names=["label"])
-    ([{'name': 'label', 'shape': [2], 'datatype': 'BYTES', 'data': ['cat', 'dog']}], [])
-    >>> encode_outputs(np.array([7], dtype="int8"), binary_default=True)
-    ([{'name': 'output-0', 'shape': [1], 'datatype': 'INT8', 'parameters': {'binary_data_size': 1}}], [b'\\x07'])
-    """
-    wanted = _wanted(requested, binary_default)
-    values = _by_name(result, names, list(wanted))
-    outputs, chunks = [], []
-    for name in wanted or values:
-        if name not in values:
-            raise InvalidInput(f"there is no output {_short(name)}, available: {', '.join(values)}")
-        output, chunk = _output(name, values[name], is_binary=wanted.get(name, binary_default))
-        outputs.append(output)
-        if chunk is not None:
-            chunks.append(chunk)
-    return outputs, chunks
-
-
-def _wanted(requested: list[Any] | None, binary_default: bool) -> dict[str, bool]:
-    """The names of the requested outputs, in order, each with: is it to be binary?"""
-    if requested is None:
-        return {}
-    if not isinstance(requested, list):
-        raise InvalidInput(f"the requested 'outputs' are {_describe(requested)}, not a list")
-    wanted: dict[str, bool] = {}
-    for index, output in enumerate(requested):
-        name = output.get("name") if isinstance(output, dict) else None
-        if not isinstance(name, str) or not name:
-            raise InvalidInput(f"outputs[{index}] of the request has no name")
-        if name in wanted:
-            raise InvalidInput(f"the output {_short(name)} is requested twice")
-        parameters = output.get("parameters") or {}
-        if not isinstance(parameters, dict) or not isinstance(is_binary := parameters.get("binary_data"), bool | None):
-            raise InvalidInput(f"parameters.binary_data of the output {_short(name)} is not true or false")
-        wanted[name] = binary_default if is_binary is None else is_binary
-    return wanted
-
-
-def _by_name(result: Any, names: Sequence[str], wanted: list[str]) -> dict[str, Any]:
-    if isinstance(result, dict):
-        if not all(isinstance(name, str) for name in result):
-            raise TypeError("the names of the model's outputs are not all strings")
-        return result
-    if len(names) > 1:
-        raise ValueError(f"the model declares the outputs {', '.join(names)}: it has to return a dict of them by name")
-    if names:
-        return {names[0]: result}
-    return {wanted[0] if len(wanted) == 1 else "output-0": result}
-
-
-def _output(name: str, value: Any, *, is_binary: bool) -> tuple[dict[str, Any], bytes | None]:
-    array = _array(value, name)
-    datatype = _datatype(array.dtype)
-    if datatype is None:
-        raise TypeError(f"output '{name}' is an array of {array.dtype}, which no datatype of the protocol holds")
-    output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
-    if is_binary:
-        chunk = write_tensor(array)
-        output["parameters"] = {"binary_data_size": len(chunk)}
-        return output, chunk
-    if datatype == "BYTES":
-        output["data"] = _texts(array, name)
-        return output, None
-    if datatype == "FP16":
-        output["datatype"] = datatype = "FP32"
-    output["data"] = np.ascontiguousarray(array, dtype=_DTYPES[datatype]).reshape(-1)
-    return output, None
-
-
-def _array(value: Any, name: str) -> NDArray[Any]:
-    """An array of numbers, of booleans, or of ``str`` and ``bytes`` objects."""
-    array: NDArray[Any]
-    if isinstance(_first_leaf(value), (str, bytes)):
-        array = np.array(value, dtype=object)  # else numpy pads all to the longest, and strips zero bytes
-    else:
-        try:
-            array = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"output '{name}' is ragged, and a tensor has rows of one length") from error
-        if array.dtype.kind in "SU" and isinstance(value, list | tuple):
-            raise TypeError(f"output '{name}' mixes strings with other values")
-    if array.dtype.kind in "SUT":
-        array = array.astype(object)
-    return _typed(array, name) if array.dtype.kind == "O" else array
-
-
-def _first_leaf(value: Any) -> Any:
-    while isinstance(value, (list, tuple)) and value:
-        value = value[0]
-    return value
-
-
-def _typed(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """An object array as it is when it holds strings, else the array of numbers that it stands for."""
-    types = set(map(type, array.ravel().tolist()))
-    if all(issubclass(kind, str | bytes) for kind in types):
-        return array
-    if not any(issubclass(kind, str | bytes | list | tuple) for kind in types):
-        numbers: NDArray[Any] = np.array(array.tolist())
-        if numbers.dtype.kind in "biuf":
-            return numbers
-    found = ", ".join(sorted(kind.__name__ for kind in types))
-    raise TypeError(
-        f"output '{name}' holds {found}; a tensor holds numbers of 64 bits, booleans or strings, of one length a row"
-    )
-
-
-def _texts(array: NDArray[Any], name: str) -> list[str]:
-    try:
-        return [value if isinstance(value, str) else value.decode() for value in array.ravel().tolist()]
-    except UnicodeDecodeError:
-        raise InvalidInput(
-            f"output '{name}' holds bytes that are not UTF-8 text: ask for it with the parameter binary_data: true"
-        ) from None

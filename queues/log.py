@@ -1,0 +1,299 @@
+"""``log:///dir/topic``: the embedded log. Durable, for many processes of one machine, without a server.
+
+A topic is a directory with two LMDB environments, one for the messages and one for the groups, so that neither waits
+for the other. Local file systems only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from ..errors import GraphError, Unavailable, near
+from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, partition_of
+from .doorbell import Bell
+from .log_consumer import LogConsumer
+from .log_groups import Timing, check_name, group_names, read_commits
+from .log_layout import Topic, encode
+from .log_session import LogSession
+from .log_store import DURABILITIES, MAP_BYTES, Durability
+from .log_topic import RETENTION_EVERY_SECONDS, TopicGroups, TopicLog, TopicOptions, groups, logs
+from .message import Message
+
+PARTITIONS = 4
+MOST_PARTITIONS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What ``Settings.options`` may hold for the embedded log.
+
+    :param durability: ``fsync``: what was appended survives a power cut; ``metasync``: a power cut may take the last
+        messages; ``none``: only the death of processes is survived
+    :param map_bytes: how large the topic may grow on the disk; the file is sparse
+    :param lease_timeout_seconds: a consumer that was silent for so long is taken for dead
+    :param handover_timeout_seconds: how long a living one has to finish when a partition goes to another
+    :param retention_every_seconds: how often a writer deletes what is not to stay
+    :param buffer_messages: how many messages may wait to be written
+    :param buffer_bytes: how many bytes of them
+    """
+
+    durability: Durability = "fsync"
+    map_bytes: int = MAP_BYTES
+    lease_timeout_seconds: float = 10.0
+    handover_timeout_seconds: float = 30.0
+    retention_every_seconds: float = RETENTION_EVERY_SECONDS
+    buffer_messages: int = 20_000
+    buffer_bytes: int = 64 << 20
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Self:
+        """Options as a user gave them.
+
+        :raises GraphError: one is unknown, or its value can not be
+        """
+        known = [option.name for option in fields(cls)]
+        for name, value in options.items():
+            if name not in known:
+                raise GraphError(f"log://: there is no option '{name}'{near(name, known)}; there are {', '.join(known)}")
+            if name != "durability" and not (isinstance(value, int | float) and value > 0):
+                raise GraphError(f"log://: the option {name} is a number above 0, not {value!r}")
+        parsed = cls(**options)
+        if parsed.durability not in DURABILITIES:
+            raise GraphError(f"log://: durability is one of {', '.join(DURABILITIES)}, not {parsed.durability!r}")
+        return parsed
+
+
+class LogQueue(Queue):
+    """A topic of the embedded log.
+
+    :param url: ``log:///absolute/directory/topic``
+    :param settings: how it is made and opened; its retention, where given, replaces what the topic had, and
+        `retention_bytes` is shared evenly by the partitions
+
+    >>> async def main(folder: str) -> list[bytes]:
+    ...     async with LogQueue(f"log://{folder}/orders", Settings(partitions=1)) as queue:
+    ...         await queue.append([Message(b"1"), Message(b"2")])
+    ...         return [message.value for message in await queue.read(0, 0)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     asyncio.run(main(folder))
+    [b'1', b'2']
+    """
+
+    def __init__(self, url: str, settings: Settings | None = None) -> None:
+        self.url = url
+        self.path = topic_path(url)
+        self._settings = settings or Settings()
+        self.options = LogOptions.parse(self._settings.options)
+        partitions = self._settings.partitions or PARTITIONS
+        if not 0 < partitions <= MOST_PARTITIONS:
+            raise GraphError(f"{url}: a topic has 1 to {MOST_PARTITIONS} partitions, not {partitions}")
+        self._wanted = Topic(partitions, self._settings.retention_seconds, self._settings.retention_bytes)
+        self._log: TopicLog | None = None
+        self._groups: TopicGroups | None = None
+        self._bell: Bell | None = None
+        self._consumers: list[LogConsumer] = []
+        self._waiting_messages = self._waiting_bytes = 0
+        self._room = asyncio.Condition()
+        self._appended = self._read = self._turn = 0
+
+    async def open(self) -> Self:
+        """Make the topic when it does not exist, and open it."""
+        if self._log is None:
+            options = TopicOptions(self.options.durability, self.options.map_bytes, self.options.retention_every_seconds)
+            self._log = logs.acquire(
+                self.path, lambda: TopicLog(self.path, self._wanted, options), settings=options
+            )
+        return self
+
+    @property
+    def _topic(self) -> TopicLog:
+        if self._log is None:
+            raise Unavailable(f"{self.url} is not open: `await queue.open()` or `async with` it first")
+        return self._log
+
+    @property
+    def _members(self) -> TopicGroups:
+        if self._groups is None:
+            timing = Timing(self.options.lease_timeout_seconds, self.options.handover_timeout_seconds)
+            partitions, durability = self.partitions, self.options.durability
+            self._groups = groups.acquire(
+                self.path, lambda: TopicGroups(self.path, partitions, timing, durability), settings=timing
+            )
+        return self._groups
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions it has."""
+        return self._topic.layout.topic.partitions
+
+    async def append(self, messages: Sequence[Message]) -> list[Message]:
+        """Append messages; calls that come while others are written share one transaction.
+
+        :raises QueueFull: the map or the disk is full; nothing of the call was appended
+        """
+        if not messages:
+            return []
+        writer = self._topic.writer
+        records = [(self._place(message), message.timestamp, encode(message)) for message in messages]
+        size = sum(len(record) for _, _, record in records)
+        await self._enter(len(messages), size)
+        try:
+            offsets = await writer.submit(lambda session: session.append(records), size=size)
+        finally:
+            await self._leave(len(messages), size)
+        self._appended += len(messages)
+        return [
+            Message(message.value, message.key, message.headers, record[0], offset, message.timestamp)
+            for message, record, offset in zip(messages, records, offsets, strict=True)
+        ]
+
+    def _place(self, message: Message) -> int:
+        partitions = self.partitions
+        if message.partition >= partitions:
+            raise ValueError(f"{self.url} has the partitions 0 to {partitions - 1}, the message is for {message.partition}")
+        if message.partition >= 0:
+            return message.partition
+        if message.key is not None:
+            return partition_of(message.key, partitions)
+        self._turn = (self._turn + 1) % partitions
+        return self._turn
+
+    async def _enter(self, count: int, size: int) -> None:
+        """Wait for room in the buffer; a call that is larger than it goes alone."""
+        async with self._room:
+            await self._room.wait_for(lambda: self._has_room(count, size))
+            self._waiting_messages += count
+            self._waiting_bytes += size
+
+    def _has_room(self, count: int, size: int) -> bool:
+        fits = self._waiting_messages + count <= self.options.buffer_messages
+        return not self._waiting_messages or (fits and self._waiting_bytes + size <= self.options.buffer_bytes)
+
+    async def _leave(self, count: int, size: int) -> None:
+        self._waiting_messages -= count
+        self._waiting_bytes -= size
+        async with self._room:
+            self._room.notify_all()
+
+    async def read(self, partition: int, offset: int, max_messages: int = 500) -> list[Message]:
+        """Messages of a partition from an offset on, without waiting; about 16 MiB of them at a time."""
+        layout = self._topic.layout
+        self._check_partition(partition)
+        messages = layout.store.read(lambda txn: layout.read(txn, partition, offset, max_messages))
+        self._read += len(messages)
+        return messages
+
+    async def begin_offsets(self) -> dict[int, int]:
+        """The oldest offset of each partition."""
+        layout = self._topic.layout
+        return layout.store.read(lambda txn: layout.range(txn, range(self.partitions)))[0]
+
+    async def end_offsets(self) -> dict[int, int]:
+        """The offset that each partition's next message will get."""
+        layout = self._topic.layout
+        return layout.store.read(lambda txn: layout.range(txn, range(self.partitions)))[1]
+
+    async def offset_at(self, partition: int, timestamp: float) -> int:
+        """The first offset whose message is not older than a time, in seconds since the epoch; the end if none is."""
+        layout = self._topic.layout
+        self._check_partition(partition)
+        return layout.store.read(lambda txn: layout.offset_at(txn, partition, timestamp))
+
+    def _check_partition(self, partition: int) -> None:
+        if not 0 <= partition < self.partitions:
+            raise ValueError(f"{self.url} has the partitions 0 to {self.partitions - 1}, not {partition}")
+
+    async def trim(self, before: Mapping[int, int]) -> int:
+        """Delete the messages before an offset in each partition named, in small steps; answers how many."""
+        deleted = 0
+        for partition, offset in before.items():
+            self._check_partition(partition)
+
+            def step(session: LogSession, partition: int = partition, offset: int = offset) -> int:
+                return session.trim(partition, before=offset)
+
+            while count := await self._topic.writer.submit(step):
+                deleted += count
+        return deleted
+
+    async def groups(self) -> list[str]:
+        """The names of all groups that ever read this topic."""
+        members = self._members
+        return members.store.read(lambda txn: group_names(txn, members.table))
+
+    async def committed(self, group: str) -> dict[int, Commit]:
+        """How far a group is; partitions without a commit are left out."""
+        members = self._members
+        return members.store.read(lambda txn: read_commits(txn, members.table, check_name(group)))
+
+    async def commit(self, group: str, commits: Mapping[int, Commit]) -> None:
+        """Set how far a group is, from outside: to replay or to skip. The group should have no members."""
+        check_name(group)
+        for partition in commits:
+            self._check_partition(partition)
+        await self._members.writer.submit(
+            lambda session: [session.set_commit(group, partition, commit) for partition, commit in commits.items()]
+        )
+
+    def consumer(
+        self,
+        group: str,
+        *,
+        start: Start = "earliest",
+        on_assigned: OnAssigned | None = None,
+        on_revoked: OnRevoked | None = None,
+    ) -> Consumer:
+        """A new member of a group; it joins when it is first polled. On a running event loop."""
+        if self._bell is None:
+            self._bell = Bell(self.path / "bells")
+        consumer = LogConsumer(
+            self._topic, self._members, self._bell, check_name(group),
+            start=start, on_assigned=on_assigned, on_revoked=on_revoked,
+        )  # fmt: skip
+        self._consumers.append(consumer)
+        return consumer
+
+    @property
+    def statistics(self) -> Statistics:
+        """How full the buffer of messages to be written is."""
+        read = self._read + sum(consumer.read for consumer in self._consumers)
+        return Statistics(self._appended, read, self._waiting_messages, self.options.buffer_messages)
+
+    async def close(self) -> None:
+        """Write what is buffered, leave groups and let go of the files."""
+        for consumer in self._consumers:
+            await consumer.close()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+        if self._groups is not None:
+            self._groups = None
+            await asyncio.to_thread(groups.release, self.path)
+        if self._log is not None:
+            self._log = None
+            await asyncio.to_thread(logs.release, self.path)
+
+
+def topic_path(url: str) -> Path:
+    """The directory of a topic.
+
+    >>> topic_path("log:///var/lib/millrace/orders").as_posix()
+    '/var/lib/millrace/orders'
+
+    :raises GraphError: the address is not of this form
+    """
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    if parts.scheme != "log" or parts.netloc or not path.is_absolute() or len(path.parts) < 3:
+        raise GraphError(f"'{url}' is no address of an embedded log: write log:///absolute/directory/topic, with three /")
+    return path
+
+
+def at(url: str, settings: Settings) -> Queue:
+    """The queue of an address, not open yet."""
+    return LogQueue(url, settings)

@@ -1,0 +1,166 @@
+"""One LMDB environment per path and process: opening, transactions, and what goes wrong in them.
+
+The only file that knows lmdb. Rules that it keeps (https://lmdb.readthedocs.io, "Caveats"): an environment is opened
+once in a process and again after a fork; no transaction is open when the map is resized; none outlives a call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import lmdb
+
+from ..errors import Conflict, MillraceError, QueueFull
+
+T = TypeVar("T")
+Transaction = lmdb.Transaction
+Table = lmdb._Database
+Durability = Literal["fsync", "metasync", "none"]
+DURABILITIES: tuple[Durability, ...] = get_args(Durability)
+MAP_BYTES = 64 << 30
+MAX_TABLES = 4_100
+MAX_READERS = 2_000
+ROOM_BYTES = 1 << 20
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class StoreForked(MillraceError, RuntimeError):
+    """A queue that was opened before a fork is used after it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was opened before this process was forked: open the queue again in this process")
+
+
+class Store:
+    """An LMDB environment.
+
+    :param map_bytes: how large it may grow; the file is sparse, so a large number costs nothing
+    :param durability: ``fsync`` keeps every commit through a power cut; ``metasync`` may lose the last ones and stays
+        whole; ``none`` survives the death of processes, not of the machine
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder), map_bytes=1 << 20)
+    ...     _ = store.write(lambda txn: txn.put(b"k", b"v"))
+    ...     store.read(lambda txn: txn.get(b"k"))
+    ...     store.close()
+    b'v'
+    """
+
+    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES, durability: Durability = "fsync") -> None:
+        self.path = path
+        self.settings = (map_bytes, durability)
+        self._pid = os.getpid()
+        # Readers hold one lock and the writer the other; both together only while the map is resized.
+        self._reading = threading.Lock()
+        self._writing = threading.Lock()
+        path.mkdir(parents=True, exist_ok=True)
+        with self._mapped():
+            self._environment = lmdb.open(
+                str(path),
+                map_size=map_bytes,
+                sync=durability != "none",
+                metasync=durability == "fsync",
+                max_dbs=MAX_TABLES,
+                max_readers=MAX_READERS,
+                mode=0o666,
+            )
+        self.check_readers()
+
+    def table(self, name: str) -> Table:
+        """A table, made when it is new."""
+        with self._writing, self._reading, self._mapped():
+            return self._environment.open_db(name.encode())
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """What `work` reads, in one snapshot. Microseconds; any thread."""
+        self._check_fork()
+        try:
+            with self._reading, self._environment.begin() as txn:
+                return work(txn)
+        except lmdb.MapResizedError:  # another process made it larger
+            self.resize(0)
+        with self._reading, self._environment.begin() as txn:
+            return work(txn)
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """What `work` answers, once all that it wrote is durable; if it raises, nothing of it is written.
+
+        :raises QueueFull: the map or the disk is full
+        """
+        self._check_fork()
+        try:
+            return self._write(work)
+        except lmdb.MapResizedError:
+            self.resize(0)
+        return self._write(work)
+
+    def _write(self, work: Callable[[Transaction], T]) -> T:
+        with self._writing, self._mapped(), self._environment.begin(write=True) as txn:
+            return work(txn)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Give LMDB's errors the words that a user can act on."""
+        try:
+            yield
+        except lmdb.MapFullError as error:
+            raise QueueFull(
+                f"{self.path}: the map of {self.map_bytes:,} bytes is full, and nothing of this call was written: open "
+                "the queue with a larger map_bytes (in any process), or let retention_bytes or retention_seconds free room"
+            ) from error
+        except lmdb.MapResizedError:
+            raise
+        except (lmdb.Error, OSError) as error:
+            if _error_number(error) not in NO_ROOM:
+                raise
+            raise QueueFull(
+                f"{self.path}: the disk is full, and nothing of this call was written; what was appended before is safe: "
+                "free space on this file system and append again"
+            ) from error
+
+    @property
+    def map_bytes(self) -> int:
+        """How large it may grow now."""
+        return int(self._environment.info()["map_size"])
+
+    def resize(self, map_bytes: int) -> None:
+        """Let it grow to `map_bytes`; 0 takes what another process has set."""
+        with self._writing, self._reading:
+            self._environment.set_mapsize(map_bytes)
+
+    def adopt_growth(self) -> bool:
+        """Whether another process has made it larger; if so, it is here too."""
+        before = self.map_bytes
+        self.resize(0)
+        if self.map_bytes < before:
+            self.resize(before)
+        return self.map_bytes > before
+
+    def make_room(self) -> None:
+        """Grow a little past the limit: to delete in a full map, LMDB needs free pages to write on."""
+        self.resize(self.map_bytes + ROOM_BYTES)
+
+    def check_readers(self) -> int:
+        """Free the slots of readers that were killed; they would keep old pages from being used again."""
+        return int(self._environment.reader_check())
+
+    def _check_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreForked(self.path)
+
+    def close(self) -> None:
+        """Close the environment."""
+        if os.getpid() == self._pid:
+            with self._writing, self._reading:
+                self._environment.close()
+
+
+def _error_number(error: BaseException) -> int:
+    number: int = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None) or 0
+    return number

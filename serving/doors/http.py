@@ -1,0 +1,186 @@
+"""The HTTP server: one engine on one event loop, behind aiohttp's parser."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from aiohttp import web
+
+from ..engine.engine import Engine
+from ..engine.watchdog import Watchdog
+from .http_deadlines import Deadlines
+from .http_door import Door
+from .http_fast import FastProtocol
+from .http_protocol import Protocol, StockHandler
+from .http_trial import why_not
+from .queues import MemoryStreams
+
+logger = logging.getLogger("millrace.http")
+
+BACKLOG = 4096  # with aiohttp's 128 a burst of 1,500 connections waits 1.2 s, with 4,096 half a second
+MAX_BODY_BYTES = 64 * 2**20
+LINGER_SECONDS = 2.0
+LAST_BYTES_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """How an engine is served over HTTP.
+
+    :param port: 0 takes a free one
+    :param max_body_bytes: a larger body, as it came or decompressed, is refused with 413
+    :param request_timeout_seconds: for the body to come in (408), and for the answer (504)
+    :param keep_alive_seconds: an idle connection is closed after this; more than the 60 s of common load balancers
+    :param drain_seconds: how long events may take to end when the server stops
+    :param reuse_port: other processes may serve the same port
+    :param verbose: errors hold their traceback
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body_bytes: int = MAX_BODY_BYTES
+    request_timeout_seconds: float = 60.0
+    keep_alive_seconds: float = 75.0
+    drain_seconds: float = 30.0
+    access_log: bool = False
+    reuse_port: bool = False
+    verbose: bool = False
+
+
+class HttpServer:
+    """Serves an engine over HTTP, on the loop that runs when it is started.
+
+    Every path and method goes to the graph; ``/v2/health/live`` and ``/v2/health/ready`` are answered for every graph.
+
+    :param streams: the in-memory streams of the graph's queues, read while the server runs
+    :raises OSError: by :meth:`start`, when the port is taken
+
+    >>> import millrace
+    >>> function = millrace.new_function("double")
+    >>> _ = function.set_topology("flow").to(name="double", handler="(event * 2)").respond()
+    >>> async def serve():
+    ...     server = HttpServer(function.to_mock_server().engine, settings=HttpSettings(port=0))
+    ...     await server.start()
+    ...     await server.stop()
+    ...     return server.url
+    >>> asyncio.run(serve()).startswith("http://127.0.0.1:")
+    True
+    """
+
+    def __init__(
+        self, engine: Engine, streams: MemoryStreams | None = None, *, settings: HttpSettings | None = None
+    ) -> None:
+        self.engine = engine
+        self.settings = settings or HttpSettings()
+        if self.settings.verbose:
+            engine.context.verbose = True
+        self.port = self.settings.port
+        self.is_fast = False
+        self._streams = streams
+        self._door = Door(
+            engine, version=_version(), request_timeout_seconds=self.settings.request_timeout_seconds
+        )
+        self._protocols: _Protocols | None = None
+        self._listener: asyncio.Server | None = None
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens: ``http://host:port``."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the port is open."""
+        return self._listener is not None and self._listener.is_serving()
+
+    async def start(self) -> None:
+        """Start the engine on this loop and listen."""
+        loop = asyncio.get_running_loop()
+        await self.engine.start()
+        if self._streams is not None:
+            streams = self._streams
+            self.engine.backlog = lambda: streams.backlog
+            streams.start(self.engine)
+        self._protocols = _Protocols(self._door, self.settings, loop)
+        reason = await why_not(self._protocols)
+        self.is_fast = self._protocols.is_fast = reason is None
+        if reason is not None:
+            logger.warning("the fast path is off, requests take about twice as long: %s", reason)
+        settings = self.settings
+        self._door.access_log = settings.access_log  # not before, as the trial was no access
+        self._listener = await loop.create_server(
+            self._protocols, settings.host, settings.port, backlog=BACKLOG, reuse_port=settings.reuse_port or None
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._watchdog = Watchdog(loop)
+        self._watchdog.start()
+
+    async def drain(self) -> bool:
+        """Take no new events and wait for those inside; whether all were done in time.
+
+        The port stays open meanwhile: who asks is told 503, and so is who asks whether the server is ready.
+        """
+        return await self.engine.drain(self.settings.drain_seconds)
+
+    async def stop(self) -> None:
+        """Close the port and the connections; answers under way are sent first."""
+        self.engine.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        if self._protocols is not None:
+            await self._protocols.end()
+        if self._streams is not None:
+            self._streams.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
+
+class _Protocols(web.Server):
+    """Makes the protocol of each connection, and ends them."""
+
+    def __init__(self, door: Door, settings: HttpSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._stock_handler = StockHandler(door, max_body_bytes=settings.max_body_bytes)
+        super().__init__(self._stock_handler, loop=loop)
+        self._door = door
+        self._options = {
+            "loop": loop, "keepalive_timeout": settings.keep_alive_seconds, "access_log": None,
+            "lingering_time": LINGER_SECONDS, "logger": logger,
+        }  # fmt: skip
+        self._deadlines = Deadlines(loop, settings.request_timeout_seconds)
+        self.is_fast = True
+
+    def __call__(self) -> Protocol:
+        if not self.is_fast:
+            return Protocol(self, **self._options)
+        return FastProtocol(
+            self, door=self._door, deadlines=self._deadlines, stock_handler=self._stock_handler, **self._options
+        )
+
+    async def end(self) -> None:
+        """Let requests under way end, for a short time, and close all connections."""
+        self.pre_shutdown()
+        await asyncio.sleep(0)  # answers that were delivered just now are on their way to the sockets
+        transports = [one.transport for one in self.connections if one.transport is not None]
+        await self.shutdown(LAST_BYTES_SECONDS)
+        await _sent(transports)
+        self._deadlines.close()
+
+
+async def _sent(transports: list[asyncio.Transport]) -> None:
+    """Wait until what was written to closed connections has gone out, but not for clients that do not read."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + LAST_BYTES_SECONDS
+    while loop.time() < end and any(one.get_write_buffer_size() for one in transports):
+        await asyncio.sleep(0.01)
+
+
+def _version() -> str:
+    try:
+        return version("millrace")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,129 @@
+"""HTTP by aiohttp: every request as a task, errors in JSON. What the fast path does not serve comes here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiohttp import web
+
+from ...errors import MillraceError, StepError
+from ..engine.stream import StreamAnswer
+from .front import error_answer
+from .http_answer import SERVER, Answer, json_answer
+from .http_body import read_body
+from .http_door import Door, drop
+from .http_event import make_event
+from .http_stream import send_stream
+
+logger = logging.getLogger("millrace.http")
+
+
+class Protocol(web.RequestHandler):
+    """One connection."""
+
+    __slots__ = ("streams",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.streams: set[StreamAnswer] = set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client went away: what it was reading ends at once, not at its next chunk."""
+        for stream in self.streams:
+            stream.close()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP (400), or to a fault of ours (500); the connection is closed after it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun")
+        if status == 400:
+            first_line = (message or str(exc)).strip().splitlines()[0].rstrip(":")
+            text = f"the request is not HTTP/1.1: {first_line}"
+        else:
+            logger.error("a request failed", exc_info=exc)
+            text = "the server failed; its log says why"
+        return stock(json_answer(status, {"error": text}), is_last=True)
+
+
+def stock(answer: Answer, *, is_last: bool) -> web.Response:
+    """An answer as aiohttp's response."""
+    headers = answer.headers | {"Server": SERVER}
+    if answer.content_type is not None:
+        headers["Content-Type"] = answer.content_type
+    response = web.Response(status=answer.status, headers=headers, body=answer.body)
+    if is_last:
+        response.force_close()
+    return response
+
+
+class StockHandler:
+    """Serves requests through aiohttp's own request and response objects."""
+
+    def __init__(self, door: Door, *, max_body_bytes: int) -> None:
+        self.door = door
+        self.max_body_bytes = max_body_bytes
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request."""
+        door = self.door
+        started = time.perf_counter() if door.access_log else 0.0
+        response = await self._serve(request)
+        if door.access_log:
+            length = response.content_length or 0
+            peer = request.transport.get_extra_info("peername") if request.transport else None
+            door.log_access(peer, request.method, request.raw_path, response.status, length, started)
+        return response
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        door = self.door
+        try:
+            body = await read_body(
+                request, max_body_bytes=self.max_body_bytes, timeout_seconds=door.request_timeout_seconds
+            )
+            method = "GET" if request.method == "HEAD" else request.method
+            event = make_event(method, request.raw_path, request.headers, body)
+            answer = door.told(event)
+            if answer is None:
+                answer = await door.run(event)
+                if isinstance(answer, StreamAnswer):
+                    return await self.stream(request, answer)
+                answer = door.answer(answer)
+        except (MillraceError, SystemExit) as error:
+            answer = door.failure(error)
+        is_unread = not request.content.is_eof()
+        return stock(answer, is_last=door.engine.draining or is_unread)
+
+    async def stream(self, request: web.BaseRequest, answer: StreamAnswer) -> web.StreamResponse:
+        """Send an answer in chunks."""
+        protocol = request.protocol
+        if not isinstance(protocol, Protocol) or request.transport is None:
+            drop(answer)
+            raise ConnectionError("the client went away")
+        protocol.streams.add(answer)
+        try:
+            return await send_stream(request, answer, self._explain, is_last=self.door.engine.draining)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            return stock(self.door.failure(_described(error)), is_last=False)
+        finally:
+            protocol.streams.discard(answer)
+
+    def _explain(self, error: Exception) -> dict[str, Any]:
+        engine = self.door.engine
+        return error_answer(engine, _described(error), verbose=engine.context.verbose)[1]
+
+
+def _described(error: Exception) -> Exception:
+    if isinstance(error, MillraceError):
+        return error
+    described = StepError(f"the stream failed: {type(error).__name__}: {error}", step="")
+    described.__cause__ = error
+    return described

@@ -1,0 +1,127 @@
+"""Serving until told to stop: by the end of a ``with``, by a signal, or by the end of the parent process."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ...errors import MillraceError
+from ..engine.engine import Engine
+from .http import HttpServer, HttpSettings
+from .queues import MemoryStreams
+
+logger = logging.getLogger("millrace.http")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class CannotListen(MillraceError):
+    """The address can not be listened on."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        if error.errno == errno.EADDRINUSE:
+            why = "is used by another program; choose another with --port, or a free one with --port 0"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            why = "may not be used by this user; choose a port of 1024 or more with --port"
+        else:
+            why = f"can not be listened on ({error.strerror or error}); choose an address of this machine with --host"
+        super().__init__(f"port {port} of {host} {why}")
+
+
+@contextmanager
+def running(
+    engine: Engine, streams: MemoryStreams | None = None, *, settings: HttpSettings | None = None
+) -> Iterator[HttpServer]:
+    """Serve an engine over HTTP in the background of this program, on the engine's own loop.
+
+    At the end the server drains, and the engine is closed.
+
+    :raises CannotListen: the port is taken, or the host is no address of this machine
+
+    >>> import millrace
+    >>> from urllib.request import urlopen
+    >>> function = millrace.new_function("hello")
+    >>> _ = function.set_topology("flow").to(name="hello", handler="('hello')").respond()
+    >>> with running(function.to_mock_server().engine, settings=HttpSettings(port=0)) as server:
+    ...     urlopen(f"{server.url}/greeting").read()
+    b'hello'
+    """
+    server = HttpServer(engine, streams, settings=settings)
+    try:
+        try:
+            engine.thread.call(server.start())
+        except OSError as error:
+            raise CannotListen(server.settings.host, server.settings.port, error) from error
+        yield server
+        if not engine.thread.call(server.drain()):
+            logger.warning("events were not done after %g s of draining", server.settings.drain_seconds)
+    finally:
+        if server.is_listening:
+            engine.thread.call(server.stop())
+        engine.close()
+
+
+def run(
+    engine: Engine,
+    streams: MemoryStreams | None = None,
+    *,
+    settings: HttpSettings | None = None,
+    on_ready: Callable[[HttpServer], None] | None = None,
+    lifeline: int | None = None,
+) -> int:
+    """Serve an engine until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    :param on_ready: called when the port is open
+    :param lifeline: a file descriptor; its end, which is that of the parent process, stops the server too
+    :return: the exit code
+    """
+    with _StopRequest() as stop:
+        try:
+            with running(engine, streams, settings=settings) as server:
+                if on_ready is not None:
+                    on_ready(server)
+                stop.wait(lifeline)
+        except CannotListen as error:
+            print(f"millrace: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+class _StopRequest:
+    """Waits for a signal. A handler may do little, so it only writes a byte; the waiting thread reads it."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._before: dict[int, object] = {}
+        self._count = 0
+
+    def __enter__(self) -> _StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self, lifeline: int | None) -> None:
+        """Block until a signal comes, or the lifeline ends."""
+        select.select([self._reader.fileno(), *([] if lifeline is None else [lifeline])], [], [])
+
+    def _request(self, number: int, _: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 1:
+            os._exit(128 + number)
+        self._writer.send(b"!")

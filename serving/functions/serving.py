@@ -1,0 +1,183 @@
+"""``millrace serve``: a function from a file behind HTTP, in one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import MillraceError
+from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
+from ..doors.http_run import CannotListen, run
+from ..doors.http_workers import Supervisor, reserve_port
+from ..graph.flow import FlowStep
+from ..graph.router import RouterStep
+from .code import load_code
+from .function import ServingFunction
+from .load import load_function
+from .runtime import make_engine
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a process serves, and how; crosses to worker processes as JSON."""
+
+    target: str
+    trusted: bool = False
+    max_in_flight: int | None = None
+    http: HttpSettings = field(default_factory=HttpSettings)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> _Job:
+        values = json.loads(text)
+        return cls(**{**values, "http": HttpSettings(**values["http"])})
+
+
+def serve(
+    target: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    max_in_flight: int | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    request_timeout_seconds: float = 60.0,
+    drain_seconds: float = 30.0,
+    access_log: bool = False,
+    verbose: bool = False,
+    trusted: bool = False,
+    on_ready: Callable[[str], None] | None = None,
+) -> int:
+    """Serve the function in ``FILE[:NAME]`` over HTTP until SIGTERM or SIGINT, then drain.
+
+    :param port: 0 takes a free one
+    :param workers: processes that share the port; each loads the function, and one that dies is started again
+    :param max_in_flight: events in one process at a time, over which requests get 429
+    :param trusted: unpickle objects of a YAML file, which runs code
+    :param on_ready: called with the URL when the server takes requests
+    :return: the exit code: 0 after a signal, 1 where the port is taken or a worker does not start
+    :raises GraphError: the file, the function or its graph is wrong
+    """
+    settings = HttpSettings(
+        host=host, port=port, max_body_bytes=max_body_bytes, request_timeout_seconds=request_timeout_seconds,
+        drain_seconds=drain_seconds, access_log=access_log, reuse_port=workers > 1, verbose=verbose,
+    )  # fmt: skip
+    _set_up_logging(verbose=verbose)
+    job = _Job(target, trusted, max_in_flight, settings)
+    if workers > 1:
+        return _serve_in_workers(job, workers, on_ready)
+
+    def announce(server: HttpServer, function: ServingFunction) -> None:
+        _tell(describe(function, server.url), server.url, 1, on_ready)
+
+    return _serve_here(job, announce)
+
+
+def describe(function: ServingFunction, url: str) -> dict[str, Any]:
+    """What is said of a function when it is served: its name, and a request to try."""
+    return {"name": function.name, "example": _example(function, url)}
+
+
+def _serve_here(
+    job: _Job, announce: Callable[[HttpServer, ServingFunction], None], *, worker: int = 0, lifeline: int | None = None
+) -> int:
+    function = load_function(job.target, trusted=job.trusted)
+    engine, streams = make_engine(
+        function, _sources(job.target), max_in_flight=job.max_in_flight, verbose=job.http.verbose or None
+    )
+    engine.context.worker_id = worker
+    return run(
+        engine, streams, settings=job.http, on_ready=lambda server: announce(server, function), lifeline=lifeline
+    )
+
+
+def _sources(target: str) -> list[Any]:
+    """Where names are looked up first: the file that makes the function. It has been run, and is not run again."""
+    filename = target if Path(target).is_file() else target.rpartition(":")[0]
+    return [vars(load_code(filename))] if Path(filename).suffix in (".py", ".ipynb") else []
+
+
+def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:
+    if not hasattr(socket, "SO_REUSEPORT"):
+        print("millrace: several workers can not share a port on this system; use --workers 1", file=sys.stderr)
+        return 1
+    try:
+        held = reserve_port(job.http.host, job.http.port)
+    except CannotListen as error:
+        print(f"millrace: {error}", file=sys.stderr)
+        return 1
+    with held:
+        job = replace(job, http=replace(job.http, port=held.getsockname()[1]))
+        return asyncio.run(_supervise(job, workers, on_ready))
+
+
+async def _supervise(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:
+    # Not this process's own command: that may be anything which calls serve().
+    code = f"import sys; from {__name__} import run_worker; sys.exit(run_worker(*sys.argv[1:]))"
+    supervisor = Supervisor(
+        [sys.executable, "-c", code, job.to_json()],
+        workers,
+        drain_seconds=job.http.drain_seconds,
+        on_ready=lambda told: _tell(told, told["url"], workers, on_ready),
+    )
+    return await supervisor.run()
+
+
+def run_worker(job_text: str, place_text: str) -> int:
+    """Serve as one of several processes; the supervisor calls it."""
+    job, place = _Job.from_json(job_text), json.loads(place_text)
+    _set_up_logging(verbose=job.http.verbose)
+
+    def announce(server: HttpServer, function: ServingFunction) -> None:
+        told = describe(function, server.url) | {"url": server.url}
+        with os.fdopen(place["ready_fd"], "w") as ready:
+            ready.write(json.dumps(told) + "\n")
+
+    try:
+        return _serve_here(job, announce, worker=place["worker"], lifeline=sys.stdin.fileno())
+    except Exception as error:
+        # The last place in this process: as on the command line, one line, and a traceback for who wants it.
+        if job.http.verbose:
+            raise
+        print(f"millrace: {error if isinstance(error, MillraceError) else repr(error)}", file=sys.stderr)
+        return 1
+
+
+def _tell(told: dict[str, Any], url: str, workers: int, on_ready: Callable[[str], None] | None) -> None:
+    print(f"serving {told['name']} on {url} ({workers} worker{'s' if workers > 1 else ''})", flush=True)
+    if told["example"]:
+        print(f"try: {told['example']}", flush=True)
+    if on_ready is not None:
+        on_ready(url)
+
+
+def _example(function: ServingFunction, url: str) -> str:
+    graph = function.graph
+    routers = graph.routers() if isinstance(graph, FlowStep) else [graph]
+    for router in routers:
+        route = next(iter(router.routes), None) if isinstance(router, RouterStep) else None
+        if route is not None:
+            name, _, version = route.partition(":")
+            path = f"{name}/versions/{version}" if version else name
+            return f"""curl {url}/v2/models/{path}/infer -d '{{"inputs": [[1, 2, 3, 4]]}}'"""
+    return ""
+
+
+def _set_up_logging(*, verbose: bool) -> None:
+    """Let the log go to standard error, unless the program has set up its own."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    if verbose:
+        logging.getLogger("millrace").setLevel(logging.DEBUG)
