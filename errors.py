@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BadRequest", "BadStepArguments", "BodyTooLarge", "Conflict", "Draining", "DuplicateStep", "Forbidden",
@@ -56,6 +57,16 @@ class MillraceError(Exception):
 
     status = 500
     retry_after_seconds: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its text and attributes: constructors with keyword arguments can not be called again by unpickling.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[MillraceError], args: tuple[Any, ...], state: dict[str, Any]) -> MillraceError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class GraphError(MillraceError, ValueError):

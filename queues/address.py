@@ -67,6 +67,7 @@ async def open_queue(url: str, settings: Settings | None = None) -> Queue:
     :raises GraphError: nothing has such addresses
     :raises MissingDependency: the backend's client is not installed
 
+    >>> import asyncio, tempfile
     >>> async def main(folder: str) -> int:
     ...     async with await open_queue(f"log://{folder}/orders") as queue:
     ...         return queue.partitions

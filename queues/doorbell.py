@@ -39,6 +39,7 @@ class _Folder:
 class Bell:
     """Hears the rings of a directory, on one event loop. ``async with`` it, or close it.
 
+    >>> import tempfile
     >>> async def main(folder: Path) -> bool:
     ...     with Bell(folder) as bell, Ringer(folder) as ringer:
     ...         rings = bell.rings
@@ -66,7 +67,7 @@ class Bell:
         heard.setblocking(False)
         try:
             heard.bind(self._folder.address(self.name))
-            self._loop.add_reader(heard, self._hear)
+            self._loop.add_reader(heard, self._hear, heard)
         except (OSError, NotImplementedError):  # a file system or a loop that can not: poll
             heard.close()
             return
@@ -77,10 +78,9 @@ class Bell:
         """After how long a waiting consumer looks by itself."""
         return SAFETY_POLL_SECONDS if self._socket else POLL_WITHOUT_BELL_SECONDS
 
-    def _hear(self) -> None:
-        assert self._socket is not None  # noqa: S101 - for the type checker: only a bound socket is read
+    def _hear(self, heard: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
-            while self._socket.recv(16):
+            while heard.recv(16):
                 pass
         self.ring()
 

@@ -59,7 +59,7 @@ class LogOptions:
         known = [option.name for option in fields(cls)]
         for name, value in options.items():
             if name not in known:
-                raise GraphError(f"log://: there is no option '{name}'{near(name, known)}; there are {', '.join(known)}")
+                raise GraphError(f"log://: there is no option '{name}'{near(name, known)}; known: {', '.join(known)}")
             if name != "durability" and not (isinstance(value, int | float) and value > 0):
                 raise GraphError(f"log://: the option {name} is a number above 0, not {value!r}")
         parsed = cls(**options)
@@ -75,6 +75,7 @@ class LogQueue(Queue):
     :param settings: how it is made and opened; its retention, where given, replaces what the topic had, and
         `retention_bytes` is shared evenly by the partitions
 
+    >>> import tempfile
     >>> async def main(folder: str) -> list[bytes]:
     ...     async with LogQueue(f"log://{folder}/orders", Settings(partitions=1)) as queue:
     ...         await queue.append([Message(b"1"), Message(b"2")])
@@ -104,10 +105,9 @@ class LogQueue(Queue):
     async def open(self) -> Self:
         """Make the topic when it does not exist, and open it."""
         if self._log is None:
-            options = TopicOptions(self.options.durability, self.options.map_bytes, self.options.retention_every_seconds)
-            self._log = logs.acquire(
-                self.path, lambda: TopicLog(self.path, self._wanted, options), settings=options
-            )
+            given = self.options
+            options = TopicOptions(given.durability, given.map_bytes, given.retention_every_seconds)
+            self._log = logs.acquire(self.path, lambda: TopicLog(self.path, self._wanted, options), settings=options)
         return self
 
     @property
@@ -155,7 +155,7 @@ class LogQueue(Queue):
     def _place(self, message: Message) -> int:
         partitions = self.partitions
         if message.partition >= partitions:
-            raise ValueError(f"{self.url} has the partitions 0 to {partitions - 1}, the message is for {message.partition}")
+            raise ValueError(f"{self.url} has the partitions 0 to {partitions - 1}, not {message.partition}")
         if message.partition >= 0:
             return message.partition
         if message.key is not None:
@@ -236,9 +236,7 @@ class LogQueue(Queue):
         check_name(group)
         for partition in commits:
             self._check_partition(partition)
-        await self._members.writer.submit(
-            lambda session: [session.set_commit(group, partition, commit) for partition, commit in commits.items()]
-        )
+        await self._members.writer.submit(lambda session: session.set_commits(group, commits))
 
     def consumer(
         self,
@@ -290,7 +288,7 @@ def topic_path(url: str) -> Path:
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
     if parts.scheme != "log" or parts.netloc or not path.is_absolute() or len(path.parts) < 3:
-        raise GraphError(f"'{url}' is no address of an embedded log: write log:///absolute/directory/topic, with three /")
+        raise GraphError(f"'{url}' is no address of an embedded log; write log:///absolute/directory/topic")
     return path
 
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .base import Commit, Consumer, OnAssigned, OnRevoked, Start
@@ -95,7 +96,7 @@ class LogConsumer(Consumer):
             held, room = self._held[partition], max_messages - len(messages)
             if room <= 0:
                 break
-            found = layout.store.read(lambda txn, p=partition, h=held, n=room: layout.read(txn, p, h.offset, n))
+            found = layout.store.read(partial(layout.read, partition=partition, offset=held.offset, max_messages=room))
             if found:
                 self._tell_of_gap(held, found[0])
                 held.offset = found[-1].offset + 1
@@ -106,7 +107,7 @@ class LogConsumer(Consumer):
     def _tell_of_gap(self, held: _Held, first: Message) -> None:
         if first.offset > held.offset:
             log.warning(
-                "%s: group '%s' missed the offsets %d to %d of partition %d: retention deleted them before they were read",
+                "%s: group '%s' missed the offsets %d to %d of partition %d: retention deleted them unread",
                 self._topic.layout.store.path, self.group, held.offset, first.offset - 1, first.partition,
             )  # fmt: skip
 
@@ -121,7 +122,8 @@ class LogConsumer(Consumer):
         kept = {p: lease.epoch for p, lease in mine.items() if p not in asked}
         gone = [p for p, held in self._held.items() if kept.get(p) != held.epoch]
         if gone:
-            await self._revoke(gone, min((mine[p].deadline or 0.0 for p in asked if p in gone), default=None))
+            deadlines = [mine[partition].deadline for partition in gone if partition in asked]
+            await self._revoke(gone, min((d for d in deadlines if d is not None), default=self._latest_handover))
         if asked:
             await self._groups.writer.submit(lambda session: session.release(self.group, self.member, asked))
         new = {partition: epoch for partition, epoch in kept.items() if partition not in self._held}
@@ -129,14 +131,17 @@ class LogConsumer(Consumer):
             await self._take_over(new)
         self._seen = text
 
-    async def _revoke(self, partitions: list[int], deadline: float | None) -> None:
+    @property
+    def _latest_handover(self) -> float:
+        return time.monotonic() + self._groups.timing.handover_seconds
+
+    async def _revoke(self, partitions: list[int], deadline: float) -> None:
         """Let the application finish with partitions, as long as they are still this member's."""
         try:
             if self._on_revoked is not None:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                await asyncio.wait_for(self._on_revoked(sorted(partitions)), left)
+                await asyncio.wait_for(self._on_revoked(sorted(partitions)), deadline - time.monotonic())
         except TimeoutError:
-            log.warning("group '%s': on_revoked for partitions %s took too long and was cancelled", self.group, partitions)
+            log.warning("group '%s': on_revoked for %s took too long and was cancelled", self.group, partitions)
         finally:
             for partition in partitions:
                 self._held.pop(partition, None)
@@ -193,7 +198,7 @@ class LogConsumer(Consumer):
             return
         try:
             if self._held:
-                await self._revoke(list(self._held), time.monotonic() + self._groups.timing.handover_seconds)
+                await self._revoke(list(self._held), self._latest_handover)
         finally:
             self._is_closed = True
             self._bell.ring()

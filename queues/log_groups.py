@@ -1,15 +1,15 @@
 """The groups of a topic in their own store, so that a full or a busy log hinders no commit and no heartbeat.
 
-Keys: ``g <group>`` -> members and leases; ``h <group> 0 <member>`` -> when it was last alive; ``c <group> 0 <partition>``
--> how far the group is. Times are of the monotonic clock, which all processes of a machine share and nobody sets; one
-that lies in the future is from before a restart of the machine.
+Keys: ``g <group>`` -> members and leases; ``h <group> 0 <member>`` -> when it was last alive;
+``c <group> 0 <partition>`` -> how far the group is. Times are of the monotonic clock, which all processes of a machine
+share and nobody sets; one that lies in the future is from before a restart of the machine.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .base import Commit
@@ -41,7 +41,12 @@ class GroupSession:
     """
 
     def __init__(
-        self, txn: Transaction, table: Table, partitions: int, timing: Timing, clock: Callable[[], float] = time.monotonic
+        self,
+        txn: Transaction,
+        table: Table,
+        partitions: int,
+        timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._txn = txn
         self._table = table
@@ -67,6 +72,11 @@ class GroupSession:
                 self._remove(name, group, other)
         self._store(name, group)
 
+    def renew_all(self, members: Iterable[tuple[str, str]]) -> None:
+        """Members, each given with its group, are alive."""
+        for name, member in members:
+            self.renew(name, member)
+
     def leave(self, name: str, member: str) -> None:
         """A member is gone; the others have its partitions at once."""
         group = self.load(name)
@@ -85,6 +95,11 @@ class GroupSession:
         for partition, (epoch, commit) in commits.items():
             if group.holds(member, partition, epoch):
                 self.set_commit(name, partition, commit)
+
+    def set_commits(self, name: str, commits: Mapping[int, Commit]) -> None:
+        """How far a group is, whoever says so."""
+        for partition, commit in commits.items():
+            self.set_commit(name, partition, commit)
 
     def set_commit(self, name: str, partition: int, commit: Commit) -> None:
         """How far a group is, whoever says so."""

@@ -17,7 +17,7 @@ from itertools import takewhile
 import orjson
 
 from ..errors import SpecError
-from .log_store import Store, Table, Transaction
+from .log_store import Store, Transaction
 from .message import Message
 
 FORMAT = 1

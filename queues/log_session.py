@@ -14,6 +14,11 @@ NEVER = float("-inf")
 class LogSession:
     """What the jobs of one transaction work on.
 
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from millrace.queues.log_layout import Topic, encode
+    >>> from millrace.queues.log_store import Store
+    >>> from millrace.queues.message import Message
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     layout = Layout(Store(Path(folder), map_bytes=1 << 20), Topic(partitions=1))
     ...     def append(txn: Transaction) -> list[int]:
@@ -114,4 +119,3 @@ class LogSession:
                 self._txn.put(key, TIME.pack(latest), db=self._layout.times)
         ends = b"".join(END.pack(*end) for end in self._ends)
         self._txn.put(b"ends", ends, db=self._layout.about)
-

@@ -12,14 +12,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import lmdb
 
-from ..errors import Conflict, MillraceError, QueueFull
+from ..errors import MillraceError, QueueFull
 
 T = TypeVar("T")
-Transaction = lmdb.Transaction
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 Table = lmdb._Database
 Durability = Literal["fsync", "metasync", "none"]
 DURABILITIES: tuple[Durability, ...] = get_args(Durability)
@@ -44,6 +44,7 @@ class Store:
     :param durability: ``fsync`` keeps every commit through a power cut; ``metasync`` may lose the last ones and stays
         whole; ``none`` survives the death of processes, not of the machine
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = Store(Path(folder), map_bytes=1 << 20)
     ...     _ = store.write(lambda txn: txn.put(b"k", b"v"))
@@ -112,7 +113,7 @@ class Store:
         except lmdb.MapFullError as error:
             raise QueueFull(
                 f"{self.path}: the map of {self.map_bytes:,} bytes is full, and nothing of this call was written: open "
-                "the queue with a larger map_bytes (in any process), or let retention_bytes or retention_seconds free room"
+                "the queue with a larger map_bytes (in any process), or set retention_bytes or retention_seconds"
             ) from error
         except lmdb.MapResizedError:
             raise
@@ -120,7 +121,7 @@ class Store:
             if _error_number(error) not in NO_ROOM:
                 raise
             raise QueueFull(
-                f"{self.path}: the disk is full, and nothing of this call was written; what was appended before is safe: "
+                f"{self.path}: the disk is full, and nothing of this call was written; what came before is safe: "
                 "free space on this file system and append again"
             ) from error
 

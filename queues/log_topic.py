@@ -91,7 +91,7 @@ class TopicGroups:
         """Heartbeats, from the writer's thread: a blocked event loop loses no lease."""
         members = sorted(self._members)
         if members:
-            self.writer.perform(lambda session: [session.renew(*member) for member in members])
+            self.writer.perform(lambda session: session.renew_all(members))
 
     async def join(self, name: str, member: str) -> None:
         """Become a member, and stay one."""

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..steps import Batch, Choice, ChoiceByField, Merge
+    from ..steps import Batch, BatchHttpRequests, Choice, ChoiceByField, Merge, RemoteStep
     from .doors.mock import MockServer
     from .engine.clock import FakeClock, SystemClock
     from .engine.context import GraphContext
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .models.voting import VotingEnsemble
 
 _PLACES = {
-    "Batch": "..steps", "Choice": "..steps", "ChoiceByField": "..steps", "Merge": "..steps",
+    "Batch": "..steps", "BatchHttpRequests": "..steps", "Choice": "..steps", "ChoiceByField": "..steps",
+    "Merge": "..steps", "RemoteStep": "..steps",
     "MockServer": ".doors.mock",
     "FakeClock": ".engine.clock", "SystemClock": ".engine.clock",
     "GraphContext": ".engine.context",
@@ -37,9 +38,10 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
-    "BaseModelRouter", "Batch", "Choice", "ChoiceByField", "Event", "FakeClock", "FlowStep", "GraphContext", "Merge",
-    "MockEvent", "MockServer", "MockTrigger", "ModelRouter", "ParallelRun", "QueueStep", "Response", "RouterStep",
-    "ServingFunction", "StepOptions", "SystemClock", "TaskStep", "V2ModelServer", "VotingEnsemble",
+    "BaseModelRouter", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "Event", "FakeClock", "FlowStep",
+    "GraphContext", "Merge", "MockEvent", "MockServer", "MockTrigger", "ModelRouter", "ParallelRun", "QueueStep",
+    "RemoteStep", "Response", "RouterStep", "ServingFunction", "StepOptions", "SystemClock", "TaskStep",
+    "V2ModelServer", "VotingEnsemble",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ..engine.messages import JSON, dumps
 
 EVENT_ID_HEADER, EVENT_PATH_HEADER = "MLRUN-EVENT-ID", "MLRUN-EVENT-PATH"
 HEALTH = "/v2/health/"
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 JSON_TYPES = ("", "json", JSON)
 
 
@@ -71,6 +72,30 @@ def error_answer(engine: Engine, error: BaseException, *, verbose: bool = False)
 
         answer["traceback"] = engine.context.secrets.mask("".join(traceback.format_exception(error)))
     return status_of(error), answer
+
+
+def plain(answer: Any) -> Any:
+    """The answer as a client has it after parsing its JSON: lists where it holds arrays.
+
+    >>> import numpy as np
+    >>> plain({"outputs": np.array([1, 2])})
+    {'outputs': [1, 2]}
+    """
+    return orjson.loads(dumps(answer)) if _holds_array(answer) else answer
+
+
+def _holds_array(value: Any) -> bool:
+    kind = value.__class__
+    if kind in _SCALARS:
+        return False
+    if kind is dict:
+        for one in value.values():
+            if one.__class__ not in _SCALARS and _holds_array(one):
+                return True
+        return False
+    if kind is list:  # of one kind, as a rule
+        return bool(value) and value[0].__class__ not in _SCALARS and _holds_array(value[0])
+    return hasattr(value, "dtype") and hasattr(value, "tolist")
 
 
 def to_response(engine: Engine, answer: Any) -> Response:

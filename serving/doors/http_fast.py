@@ -101,7 +101,7 @@ class FastProtocol(Protocol):
         """Serve the messages that wait, until one must wait for its answer or is for the stock path."""
         self.is_serving = True
         try:
-            while self._messages and self.exchange is None and not waiter.done():
+            while self._messages and self.exchange is None and not waiter.done() and not self._close:
                 message, payload = self._messages[0]
                 if self._paused or not self._takes(message, payload):
                     waiter.set_result(None)

@@ -17,7 +17,7 @@ from ..engine.context import GraphContext
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
 from ..engine.stream import StreamAnswer
-from .front import HEALTH, error_response, health, parse_body, to_response, with_event_headers
+from .front import HEALTH, error_response, health, parse_body, plain, to_response, with_event_headers
 from .queues import MemoryStreams
 
 logger = logging.getLogger("millrace.mock")
@@ -84,7 +84,7 @@ class MockServer:
         except Exception as error:
             return self._failed(error, silent)
         if get_body and type(answer) not in _SPECIAL:
-            return answer
+            return plain(answer)
         return answer.reader() if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     async def atest(

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from ...errors import BadStepArguments, GraphError, MillraceError, near
 from ...steps.base import HoldingStep, LibraryStep, is_async
+from ...steps.expressions import compile_expression, is_expression
 from ..graph.options import OPTION_NAMES, StepOptions
 from ..graph.step import TaskStep
 from .context import GraphContext
-from .expressions import compile_expression, is_expression
 from .names import Namespace
 
 Kind = Literal["map", "filter", "flat_map", "hold", "stream"]

@@ -80,12 +80,12 @@ def _fuse(units: list[Unit], kept: set[Unit]) -> None:
         while (after := _only_follower(unit)) and inlets[after] == 1 and after not in kept:
             unit.ops += after.ops
             unit.outlets, unit.responds = after.outlets, after.responds
-            unit.select, unit.share = after.select, after.share
+            unit.select, unit.share, unit.info = after.select, after.share, after.info
             absorbed.add(after)
 
 
 def _only_follower(unit: Segment) -> Segment | None:
-    if unit.responds or unit.select is not None or len(unit.outlets) != 1:
+    if unit.responds or unit.select is not None or unit.max_rounds or len(unit.outlets) != 1:
         return None
     after = unit.outlets[0]
     return after if isinstance(after, Segment) and not after.max_rounds and after is not unit else None

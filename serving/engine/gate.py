@@ -107,8 +107,11 @@ class Gate:
     def _admit(self) -> None:
         while self._waiting and self.inside < self.limit:
             place = self._waiting.popleft()
-            place.admitted = place.wake()
-            self.inside += place.admitted
+            place.admitted = True  # before it wakes, for then it looks
+            if place.wake():
+                self.inside += 1
+            else:
+                place.admitted = False
 
 
 class _Place:

@@ -64,6 +64,7 @@ class StepInfo:
 class Unit:
     """One part of a running graph.
 
+    :param info: the step that it stands for; of several, the last
     :ivar outlets: the units that get the result
     :ivar responds: the result is the answer to the caller
     :ivar is_async: `run` gives an awaitable
@@ -116,7 +117,7 @@ class Segment(Unit):
                     body = fn(event)
                     if body is DROPPED:
                         return DROPPED
-        except FAULTS as error:
+        except BaseException as error:  # noqa: BLE001 - it raises
             failed(event, body, info or self.info, error)
         return body
 

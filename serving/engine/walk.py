@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,16 @@ async def walk(engine: Engine, unit: Unit, event: Event, body: Any) -> None:
         while branches:
             await _carry(engine, completion, *branches.pop(0), branches)
     except BaseException as error:
-        # Cancelled because the engine stops; anything else is no step's doing and should not be.
-        completion.fail(error if isinstance(error, Exception) else engine.refusal())
+        completion.fail(error if isinstance(error, Exception) else _ended_by(engine, error))
         for _ in range(1 + len(branches)):
             completion.release()
         raise
+
+
+def _ended_by(engine: Engine, error: BaseException) -> Exception:
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return engine.refusal()  # the engine stops
+    return RuntimeError(f"the event was ended by {error!r}")
 
 
 async def _carry(

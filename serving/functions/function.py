@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ...errors import GraphError, SpecError, near
 from ..doors.mock import MockServer
@@ -21,6 +22,9 @@ from .caller import caller_namespace, listed_sources
 from .runtime import make_engine
 from .spec import FunctionSpec, Graph, Metadata, metadata_from_dict, spec_from_dict, spec_to_dict
 from .text import dump_yaml, load_yaml
+
+if TYPE_CHECKING:
+    from ..doors.http import HttpSettings
 
 TOPOLOGIES = ("router", "flow")
 FLOW_SETTINGS = ("engine", "exist_ok", "allow_cyclic", "max_iterations", "max_in_flight")
@@ -223,6 +227,29 @@ class ServingFunction:
         self.spec.parameters.update(parameters)
         return self
 
+    def set_tracking(
+        self,
+        stream_path: str | None = None,
+        batch: int | None = None,
+        sample: int | None = None,
+        stream_args: dict[str, Any] | None = None,
+        tracking_policy: Any = None,
+        enable_tracking: bool = True,
+        sampling_percentage: float = 100,
+    ) -> ServingFunction:
+        """Write a record of what models were asked and answered to a stream; in a mock server
+        ``server.queue("tracking_stream").messages``.
+
+        :param stream_path: the stream's address; default: the function's default stream
+        :param sampling_percentage: how many of the requests are recorded; failures always are
+        """
+        warn_inert(batch=batch, sample=sample, stream_args=stream_args, tracking_policy=tracking_policy)
+        if not 0 < sampling_percentage <= 100:
+            raise GraphError(f"sampling_percentage={sampling_percentage!r} must be more than 0, and at most 100")
+        self.spec.tracking_stream = (stream_path or "tracking") if enable_tracking else None
+        self.spec.sampling_percentage = sampling_percentage
+        return self
+
     def apply(self, modify: Any) -> ServingFunction:
         """Let a function modify this one: ``function.apply(with_my_settings)``."""
         modify(self)
@@ -271,6 +298,30 @@ class ServingFunction:
             self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True
         )
         return MockServer(engine, streams, default_content_type=self.spec.default_content_type)
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        namespace: Any = None,
+        settings: HttpSettings | None = None,
+        max_in_flight: int | None = None,
+    ) -> int:
+        """Serve over HTTP until SIGTERM or SIGINT, then drain; gives the exit code. From a shell: ``millrace serve``.
+
+        :param namespace: as of :meth:`to_mock_server`
+        :param settings: limits and times; see :class:`millrace.serving.doors.http.HttpSettings`
+        """
+        from ..doors.http import HttpSettings  # noqa: PLC0415 - aiohttp takes a tenth of a second
+        from ..doors.http_run import run  # noqa: PLC0415
+
+        sources = listed_sources(namespace) if namespace is not None else caller_namespace()
+        engine, streams = make_engine(self, sources, max_in_flight=max_in_flight)
+        settings = replace(settings or HttpSettings(), host=host, port=port)
+        return run(
+            engine, streams, settings=settings, on_ready=lambda server: print(f"serving {self.name} on {server.url}")
+        )
 
     @known_arguments
     def invoke(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .function import ServingFunction
 
 ERROR_STREAM = "error_stream"
+TRACKING_STREAM = "tracking_stream"
 
 
 def make_engine(
@@ -61,6 +62,8 @@ def make_engine(
     plan = _compiled(compiler, function)
     engine = Engine(plan, context, max_in_flight=max_in_flight)
     compiler.link.engine = engine
+    if spec.tracking_stream:
+        _connect_tracking(context, streams, engine, spec.sampling_percentage)
     if spec.error_stream:
         _connect_errors(context, streams, engine)
     initialize = spec.graph_initializer
@@ -115,3 +118,17 @@ def _connect_errors(context: GraphContext, streams: MemoryStreams, engine: Engin
             engine.thread.post(append)
 
     context.error_sink = sink
+
+
+def _connect_tracking(context: GraphContext, streams: MemoryStreams, engine: Engine, percentage: float) -> None:
+    queue = streams.named(TRACKING_STREAM)
+
+    def sink(record: dict[str, Any]) -> None:
+        # A model may run in a thread of its own, and a queue belongs to the loop.
+        message = Message(dumps(record), headers={"content-type": "application/json"})
+        if engine.inline:
+            queue.append_now(message)
+        else:
+            engine.thread.post(lambda: queue.append_now(message))
+
+    context.tracking_sink, context.sampling_percentage = sink, percentage

@@ -64,6 +64,8 @@ class FunctionSpec:
     graph_initializer: Any = None
     default_content_type: str | None = None
     error_stream: str | None = None
+    tracking_stream: str | None = None
+    sampling_percentage: float = 100
     data_hosts: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     triggers: dict[str, Any] = field(default_factory=dict)
@@ -73,12 +75,13 @@ class FunctionSpec:
 
 PLAIN = (
     "filename", "image", "description", "parameters", "load_mode", "default_class", "default_content_type",
-    "error_stream", "data_hosts", "env", "triggers", "graph_initializer",
+    "error_stream", "tracking_stream", "sampling_percentage", "data_hosts", "env", "triggers", "graph_initializer",
 )  # fmt: skip
 KEYS = (*PLAIN, "graph", "functions", "build", "secret_sources")
-KINDS: dict[str, tuple[type, str]] = {
+KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "parameters": (Mapping, "a mapping"), "env": (Mapping, "a mapping"), "triggers": (Mapping, "a mapping"),
     "data_hosts": (list, "a list of hosts"), "default_class": (object, "a class"),
+    "sampling_percentage": ((int, float), "a number"),
 }  # fmt: skip
 INERT = (
     "add_templated_ingress_host_mode", "affinity", "allow_empty_resources", "args", "base_spec", "clone_target_dir",

@@ -1,9 +1,21 @@
 """Graphs as plain data: building, checking, dumping and drawing them. Nothing here runs an event."""
 
+from typing import Any
+
 from .checks import problems, validate
 from .flow import FlowStep
+from .mermaid import to_mermaid
 from .options import StepOptions
 from .router import RouterStep
-from .step import QueueStep, Step, TaskStep
+from .step import VIEWS, QueueStep, Step, TaskStep
 
 __all__ = ["FlowStep", "QueueStep", "RouterStep", "Step", "StepOptions", "TaskStep", "problems", "validate"]
+
+
+def _plot(*arguments: Any, **attributes: Any) -> Any:
+    from .draw import plot  # noqa: PLC0415 - Graphviz is loaded when something is drawn
+
+    return plot(*arguments, **attributes)
+
+
+VIEWS.update(plot=_plot, to_mermaid=to_mermaid)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from ...errors import DuplicateStep, GraphError, UnknownStep, near
 from .notation import make_step
 from .options import StepOptions
-from .step import Step, check_at_least_one, warn_inert
+from .router import RouterStep
+from .step import VIEWS, Step, check_at_least_one, warn_inert
 
 if TYPE_CHECKING:
     import graphviz
-
-    from .router import RouterStep
 
 Engine = Literal["sync", "async"]
 PREVIOUS = "$prev"
@@ -238,8 +237,6 @@ class FlowStep(Step):
 
     def routers(self) -> list[RouterStep]:
         """The routers of this flow and the flows in it."""
-        from .router import RouterStep  # noqa: PLC0415
-
         found: list[RouterStep] = []
         for step in self.steps.values():
             if isinstance(step, RouterStep):
@@ -282,15 +279,13 @@ class FlowStep(Step):
 
     def plot(self, filename: str | None = None, format: str | None = None, **attributes: str) -> graphviz.Digraph:
         """Draw the graph; see :func:`millrace.serving.graph.draw.plot`."""
-        from .draw import plot  # noqa: PLC0415
-
-        return plot(self, filename, format, **attributes)
+        drawing: graphviz.Digraph = VIEWS["plot"](self, filename, format, **attributes)
+        return drawing
 
     def to_mermaid(self) -> str:
         """The graph in the text language of Mermaid, which many editors and wikis draw."""
-        from .mermaid import to_mermaid  # noqa: PLC0415
-
-        return to_mermaid(self)
+        text: str = VIEWS["to_mermaid"](self)
+        return text
 
 
 def _set(step: Step, **settings: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import BadStepArguments, GraphError, UnknownStep, near
 from .options import OPTION_NAMES, StepOptions
-from .step import Step, TaskStep, warn_inert
+from .step import VIEWS, Step, TaskStep, warn_inert
 
 if TYPE_CHECKING:
     import graphviz
@@ -97,15 +97,13 @@ class RouterStep(TaskStep):
 
     def plot(self, filename: str | None = None, format: str | None = None, **attributes: Any) -> graphviz.Digraph:
         """Draw the graph; see :func:`millrace.serving.graph.draw.plot`."""
-        from .draw import plot  # noqa: PLC0415
-
-        return plot(self, filename, format, **attributes)
+        drawing: graphviz.Digraph = VIEWS["plot"](self, filename, format, **attributes)
+        return drawing
 
     def to_mermaid(self) -> str:
         """The graph in the text language of Mermaid, which many editors and wikis draw."""
-        from .mermaid import to_mermaid  # noqa: PLC0415
-
-        return to_mermaid(self)
+        text: str = VIEWS["to_mermaid"](self)
+        return text
 
     def __getitem__(self, key: str) -> Step:
         if key not in self.routes:

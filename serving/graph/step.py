@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,6 +19,9 @@ from .options import StepOptions
 if TYPE_CHECKING:
     from .flow import FlowStep
 
+VIEWS: dict[str, Callable[..., Any]] = {}
+"""What is made of a graph by modules that know all its nodes, such as drawings. The package puts them here, so that a
+node has methods for them and knows none of them."""
 PACKAGE = __name__.partition(".")[0]
 
 

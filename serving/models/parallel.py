@@ -26,6 +26,15 @@ class ParallelRun(BaseModelRouter):
     :param executor_type: ``"thread"`` (the default): plain routes run in threads; ``"array"``: one after the other.
         Async routes run at the same time anyway
     :param quorum: how many routes must succeed; default: all
+
+    >>> import millrace
+    >>> function = millrace.new_function("facts", kind="serving")
+    >>> router = function.set_topology("router", "ParallelRun", extend_event=True)
+    >>> _ = router.add_route("length", handler=lambda body: {"length": len(body["text"])})
+    >>> _ = router.add_route("words", handler=lambda body: {"words": body["text"].split()})
+    >>> with function.to_mock_server() as server:
+    ...     server.test("/", {"text": "two words"})
+    {'text': 'two words', 'length': 9, 'words': ['two', 'words']}
     """
 
     def __init__(

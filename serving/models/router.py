@@ -177,6 +177,12 @@ class ModelRouter(BaseModelRouter):
 
     A post to ``/`` goes to the model named by ``body["model"]``, else to the first one. ``GET /v2/models`` lists the
     models. A route may be a router or a flow: ``/v2/models/<router>/<model>/infer``.
+
+    >>> import millrace
+    >>> function = millrace.new_function("models", kind="serving")
+    >>> _ = function.set_topology("router").add_route("double", handler=lambda body: {"outputs": body["inputs"] * 2})
+    >>> function.to_mock_server().test("/v2/models/double/infer", {"inputs": [5]})
+    {'outputs': [5, 5]}
     """
 
     def match(self, rest: tuple[str, ...], body: Any) -> tuple[str, tuple[str, ...]]:

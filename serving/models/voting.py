@@ -35,6 +35,15 @@ class VotingEnsemble(ParallelRun):
         the answer
     :param outputs: what the ensemble declares of its outputs; names them in tensor answers
     :param shard_by_endpoint: does nothing here
+
+    >>> import millrace
+    >>> function = millrace.new_function("pets", kind="serving")
+    >>> router = function.set_topology("router", "VotingEnsemble")
+    >>> for name, label in {"a": "cat", "b": "cat", "c": "dog"}.items():
+    ...     _ = router.add_route(name, handler=lambda body, label=label: {"outputs": [label]})
+    >>> with function.to_mock_server() as server:
+    ...     server.test("/v2/models/infer", {"inputs": [0]})["outputs"]
+    ['cat']
     """
 
     def __init__(

@@ -126,6 +126,16 @@ def test_http_1_0_gets_its_answer_and_the_connection_is_closed(handler):
     assert answer.startswith(b"HTTP/1.0 200 OK") and answer.endswith(END + b"1")
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_offer_of_another_protocol_is_declined_and_the_request_served(protocol):
+    offer = sized(b"1", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABk")
+    with served(lambda body: body) as server, connected(server) as connection:
+        connection.sendall(sized(b"0") + offer)
+        assert read_answers(connection, 2) == [(200, b"0"), (200, b"1")]
+        connection.sendall(sized(b"2"))
+        assert read_answers(connection, 1) == [(200, b"2")]
+
+
 def test_connection_close_is_obeyed():
     with served(lambda body: body) as server, connected(server) as connection:
         connection.sendall(sized(b"1", "Connection: close"))

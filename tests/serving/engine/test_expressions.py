@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from millrace.errors import GraphError
-from millrace.serving.engine.expressions import compile_expression, is_expression
+from millrace.steps.expressions import compile_expression, is_expression
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Functions are made, given a graph, run, written and copied."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_add_route_and_remove_states():
     [
         (lambda f: f.to_mock_server(namespce={}), "to_mock_server.* no parameter 'namespce'; did you mean 'namespace'"),
         (lambda f: f.invoke("/", boddy=1), "invoke.* no parameter 'boddy'; did you mean 'body'"),
-        (lambda f: f.add_child_function("c", filename="x.py"), r"no parameter 'filename'.*url"),
+        (lambda f: f.add_child_function("c", filename="x.py"), "no parameter 'filename'; did you mean 'name'"),
         (lambda f: f.with_secrets("env", sources="A"), "did you mean 'source'"),
     ],
 )
@@ -150,7 +151,7 @@ def test_an_unknown_argument_is_refused_with_near_names(call, words):
     [
         (lambda f: f.to_mock_server(track_models=True), "track_models"),
         (lambda f: f.to_mock_server(stream_profile="x"), "stream_profile"),
-        (lambda f: f.invoke("/", 1, mock=True, auth_info="x"), "auth_info"),
+        (lambda f: f.invoke("/v2/models/r/infer", {}, mock=True, auth_info="x"), "auth_info"),
         (lambda f: f.add_model("m", class_name=Model, creation_strategy="inplace"), "creation_strategy"),
     ],
 )
@@ -241,7 +242,8 @@ def everything(tmp_path):
     spec.error_stream, spec.data_hosts, spec.description = "log:///e", ["example.com"], "does all"
     spec.graph_initializer, spec.build.commands, spec.build.base_image = "own.prepare", ["apt"], "base"
     function.verbose = True
-    function.set_topology("flow").to(name="a", handler="f").to(">>", "q", path="x").to(name="b", handler="g", function="c")
+    queue = function.set_topology("flow").to(name="a", handler="f").to(">>", "q", path="x")
+    queue.to(name="b", handler="g", function="c")
     function.add_child_function("c", str(code), "image", ["spacy"]).spec.build.commands = ["download"]
     return function
 
@@ -260,7 +262,7 @@ def test_an_exported_function_names_its_code_relative_to_its_own_folder(tmp_path
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     function.spec.filename = "./own.py"
-    text = open(function.export("out/function.yaml")).read()
+    text = Path(function.export("out/function.yaml")).read_text()
     assert str(tmp_path) not in text
     assert text.count("filename: ../own.py") == 2
     moved = (tmp_path / "out" / "function.yaml").rename(tmp_path / "function.yaml")

@@ -123,6 +123,15 @@ def test_routers_nest_and_steps_see_the_whole_path(model):
         assert server.test("/v2/models/team/m1", method="GET")["name"] == "m1"
 
 
+def test_a_nested_model_in_a_process_of_its_own_knows_what_is_asked():
+    function = millrace.new_function("models", kind="serving")
+    team = function.set_topology("router").add_route("team", class_name="*ModelRouter")
+    team.add_route("m1", class_name=Named, model=True, execution="process")
+    with function.to_mock_server() as server:
+        assert outputs(server, "/v2/models/team/m1/infer") == ["m1", 1]
+        assert server.test("/v2/models/team/m1/where", method="GET") == "/v2/models/team/m1/where"
+
+
 @pytest.mark.parametrize("model", [Named, NamedLater])
 def test_a_flow_may_be_a_route(model):
     function = millrace.new_function("models", kind="serving")

@@ -1,0 +1,295 @@
+"""Where steps run, how long, and how often: threads, processes, time limits, retries."""
+
+import os
+import signal
+import threading
+
+import millrace
+import pytest
+from millrace.errors import GraphError, InvalidInput, RequestFailed, TooManyRequests
+from millrace.serving import FakeClock, StepOptions
+
+
+def flow(engine="async", **settings):
+    function = millrace.new_function("execution", kind="serving")
+    return function, function.set_topology("flow", engine=engine, **settings)
+
+
+def test_thread_step_runs_in_another_thread_and_an_inline_step_does_not():
+    function, graph = flow()
+    graph.to(name="inline", handler=lambda body: [threading.get_ident()]).to(
+        name="thread", handler=lambda body: [*body, threading.get_ident()], execution="thread"
+    ).respond()
+    with function.to_mock_server() as server:
+        inline, thread = server.test(body=1)
+        assert len({inline, thread, threading.get_ident()}) == 3
+
+
+def test_process_step_runs_in_another_process():
+    function, graph = flow()
+    graph.to(name="pid", handler=lambda body: os.getpid(), execution="process").respond()
+    with function.to_mock_server() as server:
+        assert server.test(body=1) != os.getpid()
+
+
+def test_object_in_a_process_keeps_its_state_between_events():
+    class Counter:
+        def __init__(self, start):
+            self.count = start
+
+        def do(self, body):
+            self.count += body
+            return self.count
+
+    function, graph = flow()
+    graph.to(Counter, "count", start=10, execution="process", max_in_flight=1).respond()
+    with function.to_mock_server() as server:
+        assert [server.test(body=1), server.test(body=2)] == [11, 13]
+
+
+def die(body):
+    if body == "exit":
+        os._exit(3)
+    if body == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return body
+
+
+@pytest.mark.parametrize(("how", "reason"), [("exit", "exit code 3"), ("kill", "signal 9")])
+def test_process_that_dies_fails_its_event_and_the_next_one_is_served(how, reason):
+    function, graph = flow()
+
+    def step(body):
+        import os
+        import signal
+
+        if body == "exit":
+            os._exit(3)
+        if body == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return body
+
+    graph.to(name="risky", handler=step, execution="process").respond()
+    with function.to_mock_server() as server:
+        assert server.test(body="fine") == "fine"
+        with pytest.raises(RequestFailed, match=rf"\(500\).*step 'risky': its worker process died \({reason}\)"):
+            server.test(body=how)
+        assert server.test(body="fine") == "fine"
+
+
+def test_error_in_a_process_keeps_its_type_and_status():
+    function, graph = flow()
+
+    def step(body):
+        from millrace.errors import InvalidInput
+
+        raise InvalidInput("not this") if body == "ours" else ZeroDivisionError("theirs")
+
+    graph.to(name="step", handler=step, execution="process").respond()
+    with function.to_mock_server() as server:
+        assert server.test(body="ours", silent=True).status_code == 422
+        with pytest.raises(RequestFailed, match="'step'.*ZeroDivisionError: theirs") as failed:
+            server.test(body="other")
+        assert isinstance(failed.value.__cause__, ZeroDivisionError)
+
+
+def test_object_that_does_not_pickle_is_refused_when_the_graph_is_compiled():
+    class Locked:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def do(self, body):
+            return body
+
+    function, graph = flow()
+    graph.to(Locked(), "locked", execution="process").respond()
+    with pytest.raises(GraphError, match=r"'locked' can not run with execution='process'.*pickle"):
+        function.to_mock_server()
+
+
+@pytest.mark.parametrize("which", ["body", "result"])
+def test_what_does_not_pickle_on_its_way_fails_the_event_only(which):
+    function, graph = flow()
+    graph.to(name="lock", handler=lambda body: threading.Lock() if body == "body" else body)
+    graph["lock"].to(
+        name="step", handler=lambda body: __import__("threading").Lock() if body == "result" else body,
+        execution="process", max_in_flight=1,
+    ).respond()  # fmt: skip
+    with function.to_mock_server() as server:
+        pid = server.test(body="fine")
+        with pytest.raises(RequestFailed, match=r"'step'.*can not (be sent to|leave) the step's process"):
+            server.test(body=which)
+        assert server.test(body="fine") == pid
+
+
+def test_class_that_can_not_be_made_in_its_process_is_refused_when_the_graph_is_compiled():
+    class Broken:
+        def __init__(self):
+            raise LookupError("no weights")
+
+        def do(self, body):
+            return body
+
+    function, graph = flow()
+    graph.to(Broken, "broken", execution="process").respond()
+    with pytest.raises(GraphError, match="'broken'.*LookupError: no weights"):
+        function.to_mock_server()
+
+
+def test_async_step_can_not_be_moved():
+    async def step(body):
+        return body
+
+    for execution in ("thread", "process"):
+        function, graph = flow()
+        graph.to(name="step", handler=step, execution=execution).respond()
+        with pytest.raises(GraphError, match="'step'.*plain functions"):
+            function.to_mock_server()
+
+
+NEVER = {
+    "plain": lambda body: body if body == "quick" else threading.Event().wait(30),
+    "process": lambda body: body if body == "quick" else __import__("time").sleep(30),
+}
+
+
+@pytest.mark.parametrize("kind", ["plain", "thread", "async", "process"])
+def test_step_that_never_returns_answers_504_and_the_next_request_is_served(kind):
+    async def never(body):
+        import asyncio
+
+        return body if body == "quick" else await asyncio.sleep(30)
+
+    options = {"execution": kind} if kind in ("thread", "process") else {}
+    function, graph = flow()
+    handler = never if kind == "async" else NEVER.get(kind, NEVER["plain"])
+    graph.to(name="never", handler=handler, timeout_seconds=0.2, max_in_flight=1, **options).respond()
+    with function.to_mock_server() as server:
+        with pytest.raises(RequestFailed, match=r"\(504\): step 'never' took longer than 0.2 s"):
+            server.test(body="slow")
+        assert server.test(body="quick") == "quick"
+
+
+def test_timeout_of_the_step_itself_is_not_taken_for_the_engines():
+    async def step(body):
+        raise TimeoutError("the database")
+
+    function, graph = flow()
+    graph.to(name="step", handler=step, timeout_seconds=10).respond()
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"\(500\).*TimeoutError: the database"):
+        server.test(body=1)
+
+
+class Flaky:
+    """Fails so many times, then works."""
+
+    def __init__(self, failures, error=LookupError):
+        self.left, self.error, self.tries = failures, error, 0
+
+    def do(self, body):
+        self.tries += 1
+        if self.left > 0:
+            self.left -= 1
+            raise self.error("not yet")
+        return self.tries
+
+
+def test_step_is_tried_again_with_growing_pauses_on_the_clock():
+    clock, flaky, answers = FakeClock(), Flaky(3), []
+    function, graph = flow()
+    graph.to(flaky, "flaky", retries=3, backoff_seconds=1).respond()
+    with function.to_mock_server(clock=clock) as server:
+        caller = threading.Thread(target=lambda: answers.append(server.test(body=1)))
+        caller.start()
+        for tries, longest in ((1, 1), (2, 2), (3, 4)):
+            clock.wait_for_timers()
+            assert flaky.tries == tries
+            clock.advance(longest / 2 - 0.01)
+            assert clock.pending == 1  # the pause is at least half of the longest
+            clock.advance(longest / 2 + 0.02)
+        caller.join(10)
+    assert answers == [4]
+
+
+def test_last_error_is_the_answer_when_all_tries_fail():
+    flaky = Flaky(99)
+    function, graph = flow()
+    graph.to(flaky, "flaky", retries=2, backoff_seconds=0).respond()
+    with function.to_mock_server() as server:
+        with pytest.raises(RequestFailed, match="'flaky'.*not yet"):
+            server.test(body=1)
+    assert flaky.tries == 3
+
+
+@pytest.mark.parametrize(("error", "tries"), [(InvalidInput, 1), (TooManyRequests, 3), (OSError, 3)])
+def test_requests_own_faults_are_not_tried_again(error, tries):
+    flaky = Flaky(99, error)
+    function, graph = flow()
+    graph.to(flaky, "flaky", retries=2, backoff_seconds=0).respond()
+    with function.to_mock_server() as server:
+        server.test(body=1, silent=True)
+    assert flaky.tries == tries
+
+
+def test_retries_zero_is_one_try():
+    flaky = Flaky(99)
+    function, graph = flow()
+    graph.to(flaky, "flaky", retries=0).respond()
+    function.to_mock_server().test(body=1, silent=True)
+    assert flaky.tries == 1
+
+
+def test_catcher_runs_once_all_tries_have_failed():
+    flaky = Flaky(99)
+    function, graph = flow()
+    graph.to(flaky, "flaky", options=StepOptions(retries=1, backoff_seconds=0)).respond().error_handler(
+        name="catch", handler="('caught')"
+    )
+    with function.to_mock_server() as server:
+        assert server.test(body=1) == "caught"
+    assert flaky.tries == 2
+
+
+def test_filter_in_a_thread_filters():
+    function, graph = flow()
+    graph.to(millrace.steps.Filter(lambda body: body > 1), "large", execution="thread").respond()
+    with function.to_mock_server() as server:
+        assert [server.test(body=1), server.test(body=2)] == [None, 2]
+
+
+def test_flat_map_in_a_thread_spreads():
+    seen = []
+    function, graph = flow()
+    graph.to(millrace.steps.FlatMap(lambda body: range(body), long_running=True), "items").to(
+        name="see", handler=seen.append
+    )
+    with function.to_mock_server() as server:
+        server.test(body=3)
+    assert sorted(seen) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("execution", ["thread", "process"])
+def test_moved_step_that_raises_system_exit_fails_its_event_only(execution):
+    function, graph = flow()
+    graph.to(
+        name="leave", handler=lambda body: __import__("sys").exit(4) if body == "x" else body, execution=execution
+    ).respond()
+    with function.to_mock_server() as server:
+        with pytest.raises(RequestFailed, match=r"\(500\).*'leave'.*(SystemExit: 4|exit code 4)"):
+            server.test(body="x")
+        assert server.test(body="y") == "y"
+
+
+def test_thread_step_sees_the_context_variables_of_its_event():
+    import contextvars
+
+    name = contextvars.ContextVar("name", default="nobody")
+
+    async def set_name(body):
+        name.set(body)
+        return body
+
+    function, graph = flow()
+    graph.to(name="set", handler=set_name).to(name="get", handler=lambda _: name.get(), execution="thread").respond()
+    with function.to_mock_server() as server:
+        assert [server.test(body="ann"), server.test(body="bob")] == ["ann", "bob"]
