@@ -30,6 +30,7 @@ BACKENDS = {
     "log": Backend("log", "log:///directory/topic", "lmdb"),
     "kafka": Backend("kafka", "kafka://brokers/topic", "kafka-python", "kafka"),
     "v3io": Backend("v3io", "v3io://host/container/path", "v3io", "v3io"),
+    "v3io+http": Backend("v3io", "v3io+http://host/container/path", "v3io", "v3io"),
 }
 
 

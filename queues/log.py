@@ -14,15 +14,17 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from ..errors import GraphError, Unavailable, near
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, partition_of
+from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics
 from .doorbell import Bell
+from .log_batch import divide, placed
 from .log_consumer import LogConsumer
 from .log_groups import Timing, check_name, group_names, read_commits
-from .log_layout import Topic, encode
+from .log_layout import Topic
 from .log_session import LogSession
 from .log_store import DURABILITIES, MAP_BYTES, Durability
 from .log_topic import RETENTION_EVERY_SECONDS, TopicGroups, TopicLog, TopicOptions, groups, logs
 from .message import Message
+from .room import Room
 
 PARTITIONS = 4
 MOST_PARTITIONS = 4_000
@@ -98,8 +100,7 @@ class LogQueue(Queue):
         self._groups: TopicGroups | None = None
         self._bell: Bell | None = None
         self._consumers: list[LogConsumer] = []
-        self._waiting_messages = self._waiting_bytes = 0
-        self._room = asyncio.Condition()
+        self._room = Room(self.options.buffer_messages, self.options.buffer_bytes)
         self._appended = self._read = self._turn = 0
 
     async def open(self) -> Self:
@@ -139,46 +140,16 @@ class LogQueue(Queue):
         if not messages:
             return []
         writer = self._topic.writer
-        records = [(self._place(message), message.timestamp, encode(message)) for message in messages]
-        size = sum(len(record) for _, _, record in records)
-        await self._enter(len(messages), size)
+        batches = divide(messages, self.partitions, turn=self._turn)
+        self._turn += len(messages)
+        size = sum(batch.size for batch in batches.values())
+        await self._room.enter(len(messages), size)
         try:
-            offsets = await writer.submit(lambda session: session.append(records), size=size)
+            first = await writer.submit(lambda session: session.append(batches), size=size)
         finally:
-            await self._leave(len(messages), size)
+            self._room.leave(len(messages), size)
         self._appended += len(messages)
-        return [
-            Message(message.value, message.key, message.headers, record[0], offset, message.timestamp)
-            for message, record, offset in zip(messages, records, offsets, strict=True)
-        ]
-
-    def _place(self, message: Message) -> int:
-        partitions = self.partitions
-        if message.partition >= partitions:
-            raise ValueError(f"{self.url} has the partitions 0 to {partitions - 1}, not {message.partition}")
-        if message.partition >= 0:
-            return message.partition
-        if message.key is not None:
-            return partition_of(message.key, partitions)
-        self._turn = (self._turn + 1) % partitions
-        return self._turn
-
-    async def _enter(self, count: int, size: int) -> None:
-        """Wait for room in the buffer; a call that is larger than it goes alone."""
-        async with self._room:
-            await self._room.wait_for(lambda: self._has_room(count, size))
-            self._waiting_messages += count
-            self._waiting_bytes += size
-
-    def _has_room(self, count: int, size: int) -> bool:
-        fits = self._waiting_messages + count <= self.options.buffer_messages
-        return not self._waiting_messages or (fits and self._waiting_bytes + size <= self.options.buffer_bytes)
-
-    async def _leave(self, count: int, size: int) -> None:
-        self._waiting_messages -= count
-        self._waiting_bytes -= size
-        async with self._room:
-            self._room.notify_all()
+        return placed(messages, batches, first)
 
     async def read(self, partition: int, offset: int, max_messages: int = 500) -> list[Message]:
         """Messages of a partition from an offset on, without waiting; about 16 MiB of them at a time."""
@@ -260,7 +231,7 @@ class LogQueue(Queue):
     def statistics(self) -> Statistics:
         """How full the buffer of messages to be written is."""
         read = self._read + sum(consumer.read for consumer in self._consumers)
-        return Statistics(self._appended, read, self._waiting_messages, self.options.buffer_messages)
+        return Statistics(self._appended, read, self._room.messages, self.options.buffer_messages)
 
     async def close(self) -> None:
         """Write what is buffered, leave groups and let go of the files."""

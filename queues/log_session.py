@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
+from .log_batch import Batch
 from .log_layout import CHUNK, CHUNK_BITS, END, OFFSET, TIME, Layout
 from .log_store import Transaction
 
@@ -16,19 +17,20 @@ class LogSession:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from millrace.queues.log_layout import Topic, encode
+    >>> from millrace.queues.log_layout import Topic
+    >>> from millrace.queues.log_batch import divide
     >>> from millrace.queues.log_store import Store
     >>> from millrace.queues.message import Message
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     layout = Layout(Store(Path(folder), map_bytes=1 << 20), Topic(partitions=1))
-    ...     def append(txn: Transaction) -> list[int]:
+    ...     def append(txn: Transaction) -> dict[int, int]:
     ...         session = LogSession(txn, layout)
-    ...         offsets = session.append([(0, 1.0, encode(Message(b"a"))), (0, 1.0, encode(Message(b"b")))])
+    ...         first = session.append(divide([Message(b"a"), Message(b"b")], 1, turn=0))
     ...         session.finish()
-    ...         return offsets
+    ...         return first
     ...     layout.store.write(append)
     ...     layout.store.close()
-    [0, 1]
+    {0: 0}
     """
 
     def __init__(self, txn: Transaction, layout: Layout) -> None:
@@ -38,21 +40,21 @@ class LogSession:
         self._latest: dict[tuple[int, int], float] = {}
         self.appended = 0
 
-    def append(self, records: Sequence[tuple[int, float, bytes]]) -> list[int]:
-        """Append records, given as (partition, timestamp, record); answers their offsets."""
-        put, logs, pack = self._txn.put, self._layout.logs, OFFSET.pack
-        ends, latest = self._ends, self._latest
-        offsets = []
-        for partition, timestamp, record in records:
-            offset, size = ends[partition]
-            put(pack(offset), record, append=True, db=logs[partition])
-            ends[partition] = (offset + 1, size + len(record))
-            chunk = (partition, offset >> CHUNK_BITS)
-            if latest.get(chunk, NEVER) < timestamp:
-                latest[chunk] = timestamp
-            offsets.append(offset)
-        self.appended += len(offsets)
-        return offsets
+    def append(self, batches: Mapping[int, Batch]) -> dict[int, int]:
+        """Append a batch to each partition named; answers the first offset of each."""
+        first = {}
+        for partition, batch in batches.items():
+            offset, size = self._ends[partition]
+            end = offset + len(batch.records)
+            with self._txn.cursor(self._layout.logs[partition]) as cursor:
+                cursor.putmulti(zip(map(OFFSET.pack, range(offset, end)), batch.records, strict=True), append=True)
+            self._ends[partition] = (end, size + batch.size)
+            for chunk in range(offset >> CHUNK_BITS, ((end - 1) >> CHUNK_BITS) + 1):
+                place = (partition, chunk)
+                self._latest[place] = max(batch.latest, self._latest.get(place, NEVER))
+            first[partition] = offset
+            self.appended += end - offset
+        return first
 
     def trim(self, partition: int, *, before: int, most: int = TRIM_MESSAGES) -> int:
         """Delete the messages of a partition before an offset, at most so many; answers how many."""

@@ -6,7 +6,7 @@ knowing whether it was done, and prints errors. So its models and encoders run o
 
 from __future__ import annotations
 
-import asyncio
+import io
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ TEXT_CHARACTERS = 200
 class Refused(UpstreamError):
     """The platform refuses a request, and would again.
 
-    :param code: the HTTP status of its answer
+    :param code: the HTTP status of its answer; 0 when it was not asked, as it could not be trusted
     """
 
     def __init__(self, message: str, *, code: int) -> None:
@@ -71,7 +71,7 @@ class _Transport:
             context = ssl.create_default_context(cafile=options.ca_file)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=64),
-            timeout=aiohttp.ClientTimeout(total=options.request_seconds),
+            timeout=aiohttp.ClientTimeout(total=options.request_timeout_seconds),
         )
 
     async def request(
@@ -86,7 +86,8 @@ class _Transport:
         """What the client's models call; the answer has its status checked by the caller."""
         request = Request(container, access_key, raise_for_status, encoder, encoder_args, output)
         url = URL(self._endpoint + request.encode_path(), encoded=True)
-        async with self._session.request(request.method, url, headers=request.headers, data=request.body) as reply:
+        body = io.BytesIO(request.body) if request.body else None  # is sent in pieces, so that the loop goes on
+        async with self._session.request(request.method, url, headers=request.headers, data=body) as reply:
             return Response(output, reply.status, reply.headers, await reply.read())
 
     async def close(self) -> None:
@@ -183,7 +184,8 @@ class Stream:
     async def item(self, key: str, *, names: Sequence[str] = ("*",)) -> dict[str, Any] | None:
         """The attributes of an item beside the shards, or of a shard; ``None`` when there is none."""
         reply = await self._ask(
-            lambda: self._client.kv.get(self._place.container, self._place.path, key, attribute_names=names), also=(404,)
+            lambda: self._client.kv.get(self._place.container, self._place.path, key, attribute_names=names),
+            also=(404,),
         )
         return None if reply.status_code == 404 else dict(reply.output.item)
 
@@ -205,7 +207,7 @@ class Stream:
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], *, also: Sequence[int] = ()) -> Any:
         """Send what may be repeated, until it is answered."""
-        backoff = Backoff(self._options.retry_seconds)
+        backoff = Backoff(self._options.retry_timeout_seconds)
         while True:
             try:
                 return await self._once(call, also=also)
@@ -217,7 +219,13 @@ class Stream:
         """Send a request and check its answer."""
         try:
             reply = await call()
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Refused(
+                f"{self.url}: {self._place.endpoint} is not to be trusted: {error.certificate_error}; "
+                "name the certificate's authority with the option ca_file, or trust anyone with verify_tls=False",
+                code=0,
+            ) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"{self.url}: no answer from {self._place.endpoint}: {self._safe(repr(error))}") from None
         if reply is None or reply.status_code < 300 or reply.status_code in also:
             return reply

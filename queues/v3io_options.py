@@ -25,17 +25,17 @@ class Options:
     :param idle_poll_seconds: to what that grows while there is nothing; v3io tells nobody of new messages
     :param fetch_messages: how many messages a consumer asks a shard for, and holds of it
     :param buffer_messages: how many messages wait in this process to be appended
-    :param request_seconds: how long a request may take
-    :param retry_seconds: how long a request that failed is tried again
-    :param lease_seconds: a consumer that was silent for so long is taken for dead
+    :param request_timeout_seconds: how long a request may take
+    :param retry_timeout_seconds: how long a request that failed is tried again
+    :param lease_timeout_seconds: a consumer that was silent for so long is taken for dead
     :param heartbeat_seconds: how often one says that it is alive, and looks who else is
-    :param handover_seconds: how long a living one has to give a partition up
+    :param handover_timeout_seconds: how long a living one has to give a partition up
     :param plain: append bare values for readers that know no headers; keys choose the shard and are not kept
 
-    >>> Options.parse({"poll_second": 1})
+    >>> Options.parse({"verify": False})
     Traceback (most recent call last):
     ...
-    millrace.errors.GraphError: a v3io queue has no option 'poll_second'; did you mean 'poll_seconds' or 'retry_seconds'?
+    millrace.errors.GraphError: a v3io queue has no option 'verify'; did you mean 'verify_tls'?
     """
 
     access_key: str = field(default="", repr=False)
@@ -46,24 +46,30 @@ class Options:
     idle_poll_seconds: float = 0.25
     fetch_messages: int = 500
     buffer_messages: int = 10_000
-    request_seconds: float = 30.0
-    retry_seconds: float = 60.0
-    lease_seconds: float = 10.0
+    request_timeout_seconds: float = 30.0
+    retry_timeout_seconds: float = 60.0
+    lease_timeout_seconds: float = 10.0
     heartbeat_seconds: float = 2.0
-    handover_seconds: float = 30.0
+    handover_timeout_seconds: float = 30.0
     plain: bool = False
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """The options of a queue.
 
-        :raises GraphError: there is no such option
+        :raises GraphError: there is no such option, or two contradict each other
         """
         names = [item.name for item in fields(cls)]
         for name in values:
             if name not in names:
                 raise GraphError(f"a v3io queue has no option '{name}'{near(name, names) or f'; it has {names}'}")
-        return cls(**values)
+        options = cls(**values)
+        if options.heartbeat_seconds > options.lease_timeout_seconds / 2:
+            raise GraphError(
+                f"heartbeat_seconds={options.heartbeat_seconds:g} is more than half of lease_timeout_seconds="
+                f"{options.lease_timeout_seconds:g}: a consumer would be taken for dead; shorten the first"
+            )
+        return options
 
     def key(self, url: str) -> str:
         """The access key.
@@ -103,6 +109,8 @@ class Place:
         :raises GraphError: the address is not complete, or holds a password
         """
         parts = urlsplit(url)
+        if parts.scheme not in SCHEMES:
+            raise GraphError(f"'{url}' is no address of a v3io stream; write v3io://host/container/path")
         if "@" in parts.netloc:
             address = parts.netloc.rpartition("@")[2]
             raise GraphError(

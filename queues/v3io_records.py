@@ -1,14 +1,16 @@
 """Messages as records of a v3io stream.
 
-A record has room for 16 bytes beside its data (``ClientInfo``, 128 bits in the platform's PutRecords reference), so key
-and headers stand behind the value, in the data, and ``ClientInfo`` says how long they are and who sent which record:
-``Mr``, the length, 6 random bytes of the sender, its number for the record. A message with neither key nor headers is
-its bare value, and so is what others append.
+A record has room for 16 bytes beside its data (``ClientInfo``, 128 bits in the platform's PutRecords reference). They
+hold a mark, the message's timestamp, and who sent the record as which. Key and headers stand behind the value in the
+data, then their length; the mark says whether. A message with neither key nor headers is its bare value, and so is what
+others append.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,57 +18,82 @@ import orjson
 from .message import Message
 from .v3io_client import Record
 
-INFO = struct.Struct(">2sI6sI")
-MAGIC = b"Mr"
-NUMBERS = 1 << 32
+INFO = struct.Struct(">BdI")
+LENGTH = struct.Struct(">I")
+BARE, WRAPPED = 0x8E, 0x8F  # no text in UTF-8 begins so
+INFO_BYTES = 16
+NUMBERS = 1 << 24
 
 
-def encode(message: Message, *, sender: bytes, number: int, plain: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What stands beside the data of a record.
+
+    :param is_wrapped: whether key and headers stand behind the value
+    :param sender: who sent it, 32 random bits
+    :param number: as which, modulo 2**24
+
+    >>> Stamp.parse(Stamp(True, 1.5, sender=7, number=8).text)
+    Stamp(is_wrapped=True, timestamp=1.5, sender=7, number=8)
+    """
+
+    is_wrapped: bool
+    timestamp: float
+    sender: int
+    number: int
+
+    @property
+    def text(self) -> bytes:
+        """The 16 bytes."""
+        mark = WRAPPED if self.is_wrapped else BARE
+        return INFO.pack(mark, self.timestamp, self.sender) + self.number.to_bytes(INFO_BYTES - INFO.size, "big")
+
+    @classmethod
+    def parse(cls, text: bytes) -> Stamp | None:
+        """The stamp of a record; ``None`` when somebody else made the record."""
+        if len(text) != INFO_BYTES or text[0] not in (BARE, WRAPPED):
+            return None
+        mark, timestamp, sender = INFO.unpack_from(text)
+        return cls(mark == WRAPPED, timestamp, sender, int.from_bytes(text[INFO.size :], "big"))
+
+
+def encode(message: Message, *, sender: int, number: int, plain: bool = False) -> dict[str, Any]:
     """A message for the client's ``put_records``.
 
-    >>> record = encode(Message(b"v", b"k", {"a": "b"}), sender=b"sender", number=7)
+    >>> record = encode(Message(b"v", b"k", {"a": "b"}), sender=7, number=8)
     >>> record["data"], len(record["client_info"])
-    (b'v["k",{"a":"b"}]', 16)
+    (b'v["k",{"a":"b"}]\\x00\\x00\\x00\\x0f', 16)
     """
     rest = b""
     if not plain and (message.key is not None or message.headers):
         key = None if message.key is None else message.key.decode("latin-1")
         rest = orjson.dumps([key, message.headers])
+        rest += LENGTH.pack(len(rest))
     return {
         "data": message.value + rest,
-        "client_info": INFO.pack(MAGIC, len(rest), sender, number % NUMBERS),
+        "client_info": Stamp(bool(rest), message.timestamp, sender, number % NUMBERS).text,
     }
 
 
 def decode(record: Record, shard: int) -> Message:
-    """A record as the message that was appended, whoever did."""
-    value, key, headers = record.data, None, {}
-    rest = _rest(record)
-    if rest is not None:
-        key, headers = rest[0], rest[1]
-        value = record.data[: len(record.data) - rest[2]]
-    elif record.key:
-        key = record.key.encode()
-    return Message(value, key, headers, shard, record.offset, record.timestamp)
+    """A record as the message that was appended, whoever did; what has no timestamp has that of its arrival."""
+    stamp = Stamp.parse(record.info)
+    timestamp = record.timestamp if stamp is None else stamp.timestamp
+    wrapped = _unwrap(record.data) if stamp is not None and stamp.is_wrapped else None
+    if wrapped is not None:
+        value, key, headers = wrapped
+        return Message(value, key, dict(headers), shard, record.offset, timestamp)
+    return Message(record.data, record.key.encode() if record.key else None, {}, shard, record.offset, timestamp)
 
 
-def sent_as(record: Record) -> tuple[bytes, int] | None:
-    """By whom a record was sent, and as which."""
-    if len(record.info) != INFO.size or not record.info.startswith(MAGIC):
-        return None
-    _, _, sender, number = INFO.unpack(record.info)
-    return sender, number
-
-
-def _rest(record: Record) -> tuple[bytes | None, dict[str, str], int] | None:
-    """Key, headers and their length in the data."""
-    if sent_as(record) is None:
-        return None
-    length = INFO.unpack(record.info)[1]
-    if not 0 < length <= len(record.data):
-        return None
+def _unwrap(data: bytes) -> tuple[bytes, bytes | None, Mapping[str, str]] | None:
+    """Value, key and headers; ``None`` when the data is not of our making, although it looked so."""
+    end = len(data) - LENGTH.size
     try:
-        key, headers = orjson.loads(record.data[-length:])
-        return (None if key is None else key.encode("latin-1")), headers, length
-    except (ValueError, AttributeError):  # somebody else's bytes that look like ours
+        start = end - int(LENGTH.unpack_from(data, end)[0])
+        if start < 0:
+            return None
+        key, headers = orjson.loads(data[start:end])
+        return data[:start], None if key is None else key.encode("latin-1"), headers
+    except (struct.error, ValueError, AttributeError):
         return None

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from .message import Message
-from .v3io_client import Batch, Record, Stream
+from .v3io_client import Batch, Record, Refused, Stream
 from .v3io_records import decode
 
 FIRST = 1
-MOST_ATTEMPTS = 64
+MOST_ATTEMPTS = 10_000
+CLOCKS_SECONDS = 10.0
 LAST_NUMBER = "__last_sequence_num"  # a system attribute of shards
 
 
@@ -32,14 +33,27 @@ class Shards:
     async def end(self, shard: int) -> int:
         """The offset that comes next, as far as is known: the next number."""
         item = await self.stream.item(str(shard), names=(LAST_NUMBER,))
-        return int((item or {}).get(LAST_NUMBER, 0)) + 1
+        if item is not None and LAST_NUMBER in item:
+            return int(item[LAST_NUMBER]) + 1
+        if await self._first(shard, await self.stream.seek(shard, "EARLIEST")) is None:
+            return FIRST
+        raise Refused(f"{self.stream.url}: shard {shard} does not tell its {LAST_NUMBER}", code=404)
 
     async def at_time(self, shard: int, timestamp: float) -> int:
-        """The first offset that arrived at a time or later; the end if none did."""
+        """The first offset whose message is not older than a time; the end if none is.
+
+        The platform finds records by their arrival. A message arrives after it was made, by clocks that differ by
+        less than :data:`CLOCKS_SECONDS`; so the search begins there.
+        """
         end = await self.end(shard)
-        location = await self.stream.seek(shard, "TIME", timestamp=max(0.0, timestamp))
-        first = await self._first(shard, location)
-        return end if first is None else first.offset
+        location = await self.stream.seek(shard, "TIME", timestamp=max(0.0, timestamp - CLOCKS_SECONDS))
+        while location is not None:
+            batch = await self.stream.get(shard, location, 1_000)
+            for record in batch.records if batch else []:
+                if decode(record, shard).timestamp >= timestamp:
+                    return record.offset
+            location = batch.location if batch and batch.records else None
+        return end
 
     async def read(self, shard: int, offset: int, limit: int) -> list[Message]:
         """Messages from an offset on, without waiting."""
@@ -51,8 +65,7 @@ class Shards:
         if batch is None:
             return []
         messages = [decode(record, shard) for record in batch.records]
-        if messages:
-            self._next[shard] = (messages[-1].offset + 1, batch.location)
+        self._next[shard] = (messages[-1].offset + 1 if messages else offset, batch.location)
         return messages
 
     async def locate(self, shard: int, offset: int) -> str | None:

@@ -24,8 +24,13 @@ CLIENTS = {
     "lmdb": {"queues/log_store.py"},
     "uvloop": {"serving/engine/loop.py"},
     "yaml": {"serving/functions/text.py"},
-    # one place asks HTTP servers, one door answers; the door is several files, each of which is one idea
-    "aiohttp": {"steps/remote.py", "serving/doors/http*.py"},
+    "kafka": {"queues/kafka_python.py"},
+    "confluent_kafka": {"queues/kafka_confluent.py"},
+    "v3io": {"queues/v3io_client.py"},
+    "yarl": {"queues/v3io_client.py"},
+    # one step asks HTTP servers, one backend speaks v3io's HTTP, one door answers; the door is several files, each of
+    # which is one idea
+    "aiohttp": {"steps/remote.py", "queues/v3io_client.py", "serving/doors/http*.py"},
     "multidict": {"serving/doors/http*.py"},
 }
 """What talks to something outside, or reads and writes a format for it, and where."""

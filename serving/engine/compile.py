@@ -119,7 +119,9 @@ class Compiler:
     def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
         _refuse_circles(flow)
         for name, node in nodes.items():
-            catcher = node.step.on_error or (flow.on_error if name != flow.on_error else None)
+            # What a nested flow names as its catcher is a step in it.
+            own = None if isinstance(node.step, FlowStep) else node.step.on_error
+            catcher = own or (flow.on_error if name != flow.on_error else None)
             if catcher in nodes:
                 infos[name].own_catcher = _inlet(nodes[catcher], name)
             if name in flow.catchers:

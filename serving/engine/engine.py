@@ -15,17 +15,18 @@ from ...errors import Draining, Unavailable
 from ...steps.base import DROPPED
 from .completion import Completion, Deliver
 from .context import GraphContext
+from .delivery import hand_over, settler
 from .event import Event
 from .flushing import flush, holds_in_order
 from .gate import Gate
 from .loop import LoopThread, Slot
 from .plan import Plan
 from .reports import Reports
-from .stream import StreamAnswer, close_stream
 from .unit import StepInfo, Unit
 from .walk import drive, walk
 
 DEFAULT_MAX_IN_FLIGHT = 1_000
+CLOSE_SECONDS = 5.0
 
 
 class Engine:
@@ -56,7 +57,7 @@ class Engine:
         self._loop_thread_id: int | None = None
         self._alive: set[Completion] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stalled = 0
+        self._stalls: dict[object, Callable[[], bool]] = {}
         self._idle_waiters: set[asyncio.Future[None]] = set()
         resources = plan.resources
         weakref.finalize(self, _let_go, self._thread, resources.threads, resources.workers).atexit = False
@@ -74,10 +75,7 @@ class Engine:
         if self.inline:
             return self._run_inline(event, self.plan.root, event.body)
         if threading.get_ident() == self._loop_thread_id:
-            raise RuntimeError(
-                "a step on the server's loop can not block for its own server: let it await atest() or run_async(), "
-                "or give it execution='thread'"
-            )
+            raise RuntimeError("a step can not block for its own server; await atest(), or use execution='thread'")
         slot = Slot()
         self.gate.enter()
         self._check_open(entered=True)
@@ -98,11 +96,11 @@ class Engine:
         self._check_open(entered=True)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        settle = _settler(answer)
+        settle = settler(answer)
         if loop is self._own_loop:
             self._admitted(event, settle)
         else:
-            self._post(lambda: self._admitted(event, lambda body, error: _hand_over(loop, settle, body, error)))
+            self._post(lambda: self._admitted(event, lambda body, error: hand_over(loop, settle, body, error)))
         return await answer
 
     def submit(self, event: Event, deliver: Deliver) -> None:
@@ -140,12 +138,12 @@ class Engine:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         part = event.fork(event.body)
         part._completion = Completion(
-            _settler(answer), lambda _: outer.release() if outer is not None else None, self.orphaned, part=True
+            settler(answer), lambda _: outer.release() if outer is not None else None, self.orphaned, part=True
         )
         if outer is not None:
             outer.hold()
         self.spawn(plan.root, part, part.body)
-        with self.stalled():
+        with self.stalled(lambda: not answer.done()):
             return _none_if_dropped(await answer)
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -198,10 +196,6 @@ class Engine:
             completion.answer({"id": event.id})
         self.spawn(self.plan.root, event, event.body)
 
-    def walk(self, unit: Unit, event: Event, body: Any) -> Coroutine[Any, Any, None]:
-        """The walk of an event from a unit on."""
-        return walk(self, unit, event, body)
-
     def spawn(self, unit: Unit, event: Event, body: Any) -> None:
         """Let an event walk in a task of its own."""
         self.start_walk(walk(self, unit, event, body))
@@ -217,19 +211,21 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.logger.error("the engine failed", exc_info=task.exception())
-        if len(self._tasks) <= self._stalled:
-            self._wake_idle()
+        self._wake_idle()
 
     @contextlib.contextmanager
-    def stalled(self) -> Iterator[None]:
-        """While a walk waits for a reader or for other walks, it is not counted as working."""
-        self._stalled += 1
-        if len(self._tasks) <= self._stalled:
-            self._wake_idle()
+    def stalled(self, still: Callable[[], bool]) -> Iterator[None]:
+        """While a walk waits for a reader or for other walks, it is not counted as working.
+
+        :param still: whether it does; not so any more when it is about to go on
+        """
+        mine = object()
+        self._stalls[mine] = still
+        self._wake_idle()
         try:
             yield
         finally:
-            self._stalled -= 1
+            del self._stalls[mine]
 
     def caught(self, event: Event, error: Exception) -> Unit | None:
         """Who catches a failed event; where nobody does, the error goes to the caller or the error stream."""
@@ -281,9 +277,9 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Whether all that is left waits for the readers of streams."""
-        if self._stalled and self.gate.inside >= self.gate.limit:
+        if self._stalls and self.gate.inside >= self.gate.limit:
             return True
-        return (not self._alive or self._stalled > 0) and not self.backlog() and self.gate.inside <= self.alive
+        return (not self._alive or bool(self._stalls)) and not self.backlog() and self.gate.inside <= self.alive
 
     async def start(self) -> None:
         """Take the running loop as the engine's own and start what steps want to do there."""
@@ -295,7 +291,12 @@ class Engine:
         """The paths of the models that can not serve yet."""
         return [path for path, one in self.plan.objects.items() if getattr(one, "ready", True) is False]
 
+    def _is_quiet(self, wait_for_readers: bool) -> bool:
+        return len(self._tasks) <= (0 if wait_for_readers else sum(still() for still in self._stalls.values()))
+
     def _wake_idle(self) -> None:
+        if not self._idle_waiters or not self._is_quiet(wait_for_readers=False):
+            return
         for waiter in self._idle_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -303,7 +304,7 @@ class Engine:
 
     async def until_quiet(self, *, wait_for_readers: bool) -> None:
         """Wait until no walk is under way, or only such as wait for the readers of streams."""
-        while len(self._tasks) > (0 if wait_for_readers else self._stalled):
+        while not self._is_quiet(wait_for_readers):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle_waiters.add(waiter)
             await waiter
@@ -326,11 +327,25 @@ class Engine:
             return False
         return True
 
+    async def close_steps(self) -> None:
+        """Let steps close what they opened on the engine's loop: those with a method ``aclose()``."""
+        for path, step in self.plan.objects.items():
+            aclose = getattr(step, "aclose", None)
+            try:
+                if aclose is not None:
+                    await asyncio.wait_for(aclose(), CLOSE_SECONDS)
+            except Exception as error:
+                self.logger.warning("step '%s' could not be closed: %s: %s", path, type(error).__name__, error)
+
     def close(self) -> None:
-        """End threads, processes and the engine's own loop; whoever still waits gets an error."""
+        """End threads, processes and the engine's own loop; whoever still waits gets an error.
+
+        Steps with an ``aclose()`` are closed on that loop first. Who runs the engine on another loop calls
+        :meth:`close_steps` there.
+        """
         self.draining, self.closed, self.chain = True, True, None
         self.gate.close()
-        self._thread.stop(self._abandon)
+        self._thread.stop(self._abandon, self.close_steps)
         self.plan.resources.close()
 
     def _abandon(self) -> None:
@@ -338,31 +353,6 @@ class Engine:
             completion.fail(self.refusal())
         for task in list(self._tasks):
             task.cancel()
-
-
-def _settler(future: asyncio.Future[Any]) -> Deliver:
-    def settle(answer: Any, error: BaseException | None) -> None:
-        if future.done():
-            _forget(answer)
-        elif error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(answer)
-
-    return settle
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, settle: Deliver, body: Any, error: BaseException | None) -> None:
-    try:
-        loop.call_soon_threadsafe(settle, body, error)
-    except RuntimeError:  # the caller's loop is closed
-        _forget(body)
-
-
-def _forget(answer: Any) -> None:
-    """Nobody will read an answer; where it is a stream, its generator ends."""
-    if isinstance(answer, StreamAnswer):
-        close_stream(answer)
 
 
 def _let_go(thread: LoopThread, *pools: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 Job = Callable[[], None]
+Last = Callable[[], Coroutine[Any, Any, None]]
 JOBS_AT_ONCE = 1024
 STOP_SECONDS = 5.0
 
@@ -26,15 +27,16 @@ class LoopThread:
         self._asleep = True
         self._stopped = False
         self._ended = False
+        self._last: Last | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> asyncio.AbstractEventLoop:
         """The running loop; starts the thread at the first call."""
         with self._lock:
+            if self._stopped:
+                raise RuntimeError(f"the loop of {self.name} was stopped")
             if self.loop is None:
-                if self._stopped:
-                    raise RuntimeError(f"the loop of {self.name} was stopped")
                 loop = _new_loop()
                 ready = threading.Event()
                 self._thread = threading.Thread(target=self._run, args=(loop, ready), name=self.name, daemon=True)
@@ -77,16 +79,17 @@ class LoopThread:
         finally:
             future.cancel()
 
-    def stop(self, at_end: Job | None = None, *, wait: bool = True) -> None:
+    def stop(self, at_end: Job | None = None, last: Last | None = None, *, wait: bool = True) -> None:
         """End the loop and its thread; a loop that was adopted goes on.
 
         :param at_end: called on the loop when it has taken its last job
+        :param last: awaited on the thread's loop when all tasks have ended
         :param wait: until the thread has ended, for at most 5 s
         """
         with self._lock:
             if self._stopped:
                 return
-            self._stopped = True
+            self._stopped, self._last = True, last
             loop, thread = self.loop, self._thread
         if loop is None or thread is None:
             self._finish(at_end)
@@ -150,6 +153,9 @@ class LoopThread:
                 _run_until_stopped(loop)
         finally:
             _cancel_all(loop)
+            if self._last is not None:
+                loop.run_until_complete(self._last())
+            loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
 
@@ -176,7 +182,6 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 class Slot:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import concurrent.futures.thread  # noqa: F401 - what ends first was registered last, and executors shall end after us
 import logging
+import threading
 from collections import deque
 
 from ...errors import MillraceError, StepError
-from .context import GraphContext
+from .context import ContextLogger, GraphContext
 from .event import Event
 from .unit import StepInfo
 
 KEPT_ERRORS = 1_000
-
-logger = logging.getLogger("millrace.engine")
 
 
 class Reports:
@@ -24,6 +25,7 @@ class Reports:
     def __init__(self, context: GraphContext) -> None:
         self.context = context
         self.errors: deque[Exception] = deque(maxlen=KEPT_ERRORS)
+        self._logger = ContextLogger(logging.getLogger("millrace.engine"), context.secrets)
 
     def described(self, event: Event, error: Exception) -> Exception:
         """The error that a caller gets: one of ours as it is, any other as a StepError that names the step."""
@@ -41,8 +43,8 @@ class Reports:
         """Tell of an error that no caller gets: the log, the error stream and :attr:`errors`."""
         described = self.described(event, error)
         self.errors.append(described)
-        if self.context.error_sink is None:
-            logger.error("%s (event %s)", described, event.id, exc_info=error if self.context.verbose else None)
+        if self.context.error_sink is None and not _is_program_ending(error):
+            self._logger.error("%s (event %s)", described, event.id, exc_info=error if self.context.verbose else None)
         self.push(event, described)
         return described
 
@@ -54,7 +56,17 @@ class Reports:
         try:
             self.context.push_error(event, str(error), source)
         except Exception:
-            logger.exception("an error of event %s could not be written to the error stream: %s", event.id, error)
+            self._logger.exception("an error of event %s could not be written to the error stream: %s", event.id, error)
+
+
+def _is_program_ending(error: Exception) -> bool:
+    """Whether a step failed because Python takes no new work: the program ends with events inside, and may."""
+    return _ending.is_set() and isinstance(error, RuntimeError) and "cannot schedule new futures" in str(error)
+
+
+_ending = threading.Event()
+# Executors refuse work before ``atexit`` functions run; this runs before they do (it is what concurrent.futures uses).
+getattr(threading, "_register_atexit", atexit.register)(_ending.set)
 
 
 def _note(error: Exception, text: str) -> None:

@@ -13,7 +13,7 @@ from .event import Event
 from .stream import END, StreamAnswer, StreamCompletion
 from .threads import ThreadPool
 from .unit import FAULTS, TAKEN, StepInfo, Unit, failed
-from .walk import isolated, respond
+from .walk import isolated, respond, walk
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -97,13 +97,13 @@ class FlatUnit(ManyUnit):
             return
         completion.hold()
         if not unit.reaches_async:
-            await engine.walk(unit, event, body)
+            await walk(engine, unit, event, body)
             return
         if len(running) >= self.in_flight:
-            with engine.stalled():
+            with engine.stalled(lambda: not any(task.done() for task in running)):
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             running -= done
-        running.add(engine.start_walk(engine.walk(unit, event, body)))
+        running.add(engine.start_walk(walk(engine, unit, event, body)))
 
 
 async def _each(items: Any) -> AsyncIterator[Any]:
@@ -178,7 +178,7 @@ class StreamUnit(ManyUnit):
             await respond(completion, event, body)
         else:
             completion.hold()
-            await engine.walk(unit, event, body)
+            await walk(engine, unit, event, body)
 
     async def _caught(self, engine: Engine, source: Event, body: Any, error: BaseException) -> None:
         """The generator broke when its answer had begun: what a catcher makes of it is the last chunk."""
@@ -190,7 +190,7 @@ class StreamUnit(ManyUnit):
             catcher = engine.caught(source, fault)
         if catcher is not None:
             completion.hold()
-            await engine.walk(catcher, source, body)
+            await walk(engine, catcher, source, body)
 
 
 async def _chunks(made: Any, pool: ThreadPool | None) -> AsyncGenerator[Any, None]:

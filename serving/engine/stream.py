@@ -15,6 +15,8 @@ from .completion import Completion, JointCompletion, release_parents
 
 MAX_CHUNKS = 16
 
+Stalled = Callable[[Callable[[], bool]], contextlib.AbstractContextManager[Any]]
+
 
 class StreamClosed(Exception):
     """The caller does not read the stream any more."""
@@ -25,10 +27,10 @@ class StreamAnswer:
 
     The graph waits when `MAX_CHUNKS` are unread. A reader that goes away ends the generator.
 
-    :param stalled: makes a context in which the graph waits for the reader
+    :param stalled: makes a context in which the graph waits for the reader, as long as the function given to it says
     """
 
-    def __init__(self, stalled: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext) -> None:
+    def __init__(self, stalled: Stalled = contextlib.nullcontext) -> None:
         self.loop = asyncio.get_running_loop()
         self.started = False
         self.closed = False
@@ -48,15 +50,18 @@ class StreamAnswer:
 
         :raises StreamClosed: no further chunk is wanted
         """
-        if len(self._chunks) >= MAX_CHUNKS and not self.is_over:
-            with self._stalled():
-                while len(self._chunks) >= MAX_CHUNKS and not self.is_over:
+        if self._is_full():
+            with self._stalled(self._is_full):
+                while self._is_full():
                     self._changed.clear()
                     await self._changed.wait()
         if self.is_over:
             raise StreamClosed
         self._chunks.append(chunk)
         self._changed.set()
+
+    def _is_full(self) -> bool:
+        return len(self._chunks) >= MAX_CHUNKS and not self.is_over
 
     def end(self, error: BaseException | None = None) -> None:
         """No chunk comes after this; with an error, the reader gets it after the chunks before it."""

@@ -117,7 +117,7 @@ class Segment(Unit):
                     body = fn(event)
                     if body is DROPPED:
                         return DROPPED
-        except BaseException as error:  # noqa: BLE001 - it raises
+        except BaseException as error:
             failed(event, body, info or self.info, error)
         return body
 

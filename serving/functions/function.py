@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ...errors import GraphError, SpecError, near
+from ...errors import GraphError, near
 from ..doors.mock import MockServer
 from ..engine.clock import Clock
 from ..graph.checks import validate
@@ -19,20 +17,18 @@ from ..graph.router import RouterStep
 from ..graph.step import Step, warn_inert
 from .arguments import known_arguments
 from .caller import caller_namespace, listed_sources
+from .described import YAML, Described, check_kind
 from .runtime import make_engine
-from .spec import FunctionSpec, Graph, Metadata, metadata_from_dict, spec_from_dict, spec_to_dict
-from .text import dump_yaml, load_yaml
+from .spec import FunctionSpec, Graph
 
 if TYPE_CHECKING:
     from ..doors.http import HttpSettings
 
 TOPOLOGIES = ("router", "flow")
 FLOW_SETTINGS = ("engine", "exist_ok", "allow_cyclic", "max_iterations", "max_in_flight")
-KINDS = ("serving", "nuclio", "remote", "")
-YAML = (".yaml", ".yml")
 
 
-class ServingFunction:
+class ServingFunction(Described):
     """A function with a graph; made by :func:`new_function`, :func:`code_to_function` or :func:`import_function`.
 
     >>> function = ServingFunction("adder")
@@ -42,19 +38,10 @@ class ServingFunction:
     2
     """
 
-    kind = "serving"
-
     def __init__(self, name: str = "function", *, spec: FunctionSpec | None = None) -> None:
-        self.metadata = Metadata(name or "function")
-        self.spec = spec or FunctionSpec()
-        self.verbose = False
+        super().__init__(name, spec=spec)
         self._mock: MockServer | None = None
         self._mocked = ""
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.metadata.name
 
     # -- the graph -----------------------------------------------------------------------------------------------
 
@@ -211,60 +198,6 @@ class ServingFunction:
 
         return plot(self.graph, filename, format, **attributes)
 
-    # -- settings ------------------------------------------------------------------------------------------------
-
-    @known_arguments
-    def with_secrets(self, kind: str, source: Any) -> ServingFunction:
-        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes`` (a mount).
-
-        Steps read them with ``context.get_secret(name)``. Their values are never written into a spec.
-        """
-        self.spec.secrets.add(kind, source)
-        return self
-
-    def with_parameters(self, **parameters: Any) -> ServingFunction:
-        """Set parameters, which steps read with ``context.get_param``."""
-        self.spec.parameters.update(parameters)
-        return self
-
-    def set_tracking(
-        self,
-        stream_path: str | None = None,
-        batch: int | None = None,
-        sample: int | None = None,
-        stream_args: dict[str, Any] | None = None,
-        tracking_policy: Any = None,
-        enable_tracking: bool = True,
-        sampling_percentage: float = 100,
-    ) -> ServingFunction:
-        """Write a record of what models were asked and answered to a stream; in a mock server
-        ``server.queue("tracking_stream").messages``.
-
-        :param stream_path: the stream's address; default: the function's default stream
-        :param sampling_percentage: how many of the requests are recorded; failures always are
-        """
-        warn_inert(batch=batch, sample=sample, stream_args=stream_args, tracking_policy=tracking_policy)
-        if not 0 < sampling_percentage <= 100:
-            raise GraphError(f"sampling_percentage={sampling_percentage!r} must be more than 0, and at most 100")
-        self.spec.tracking_stream = (stream_path or "tracking") if enable_tracking else None
-        self.spec.sampling_percentage = sampling_percentage
-        return self
-
-    def apply(self, modify: Any) -> ServingFunction:
-        """Let a function modify this one: ``function.apply(with_my_settings)``."""
-        modify(self)
-        return self
-
-    def set_env(self, name: str, value: str) -> ServingFunction:
-        """Set an environment variable of the deployed function."""
-        self.spec.env[name] = str(value)
-        return self
-
-    def add_trigger(self, name: str, spec: Any) -> ServingFunction:
-        """Declare a trigger of the deployed function, as a mapping with its kind."""
-        self.spec.triggers[name] = dict(spec) if isinstance(spec, Mapping) else spec
-        return self
-
     # -- running -------------------------------------------------------------------------------------------------
 
     def validate(self) -> None:
@@ -342,87 +275,3 @@ class ServingFunction:
                 self._mock.close()
             self._mock, self._mocked = self.to_mock_server(namespace=caller_namespace()), present
         return self._mock.test(path, body, method or "", headers)
-
-    # -- writing -------------------------------------------------------------------------------------------------
-
-    def to_dict(self, *, pickle: bool = False) -> dict[str, Any]:
-        """The function as plain data, in MLRun's layout; values of inline secrets are left out."""
-        metadata = {key: value for key, value in vars(self.metadata).items() if value}
-        found = {"kind": self.kind, "metadata": metadata, "spec": spec_to_dict(self.spec, pickle=pickle)}
-        self.spec.secrets.refuse_in(found, where=f"function '{self.name}'")
-        return found | ({"verbose": True} if self.verbose else {})
-
-    def to_yaml(self, *, pickle: bool = False) -> str:
-        """The function as YAML text.
-
-        :param pickle: write objects that do not import by name as cloudpickle; loading it takes ``trusted=True``
-        """
-        return dump_yaml(self.to_dict(pickle=pickle))
-
-    def export(self, target: str = "function.yaml", *, pickle: bool = False) -> str:
-        """Write the function as a YAML file and return its path; code files are named relative to its folder."""
-        folder = Path(target).resolve().parent
-        other = self.copy()
-        for one in (other, *other.spec.functions.values()):
-            if one.spec.filename and Path(one.spec.filename).is_file():
-                one.spec.filename = Path(os.path.relpath(one.spec.filename, folder)).as_posix()
-        Path(target).write_text(other.to_yaml(pickle=pickle), encoding="utf-8")
-        return target
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], *, trusted: bool = False) -> ServingFunction:
-        """The function that :meth:`to_dict` wrote; unknown keys are refused.
-
-        :param trusted: unpickle objects, which runs code
-        """
-        known = ("kind", "metadata", "spec", "verbose", "status")
-        for key in values:
-            if key not in known:
-                raise SpecError(f"the function has an unknown key '{key}'{near(str(key), known)}")
-        check_kind(values.get("kind"))
-        function = cls()
-        function.metadata = metadata_from_dict(values.get("metadata") or {})
-        function.spec = spec_from_dict(values.get("spec") or {}, trusted=trusted)
-        if isinstance(function.spec.graph, FlowStep):
-            function.spec.graph.name = function.name
-        for name, child in ((values.get("spec") or {}).get("functions") or {}).items():
-            function.spec.functions[name] = cls.from_dict(child, trusted=trusted)
-        function.verbose = bool(values.get("verbose", False))
-        return function
-
-    @classmethod
-    def from_file(cls, filename: str, *, trusted: bool = False) -> ServingFunction:
-        """The function in a YAML file; code files that it names are relative to its folder."""
-        try:
-            text = Path(filename).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"the file '{filename}' can not be read: {error}") from error
-        function = cls.from_dict(load_yaml(text, source=filename), trusted=trusted)
-        folder = Path(filename).resolve().parent
-        for one in (function, *function.spec.functions.values()):
-            if one.spec.filename and (folder / one.spec.filename).is_file():
-                one.spec.filename = str(folder / one.spec.filename)
-        return function
-
-    def copy(self) -> ServingFunction:
-        """An independent function with the same settings."""
-        import copy  # noqa: PLC0415
-
-        return copy.deepcopy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ServingFunction:
-        import copy  # noqa: PLC0415
-
-        other = ServingFunction()
-        other.metadata, other.spec = copy.deepcopy(self.metadata, memo), copy.deepcopy(self.spec, memo)
-        other.verbose = self.verbose
-        return other
-
-    def __repr__(self) -> str:
-        return f"ServingFunction({self.name!r})"
-
-
-def check_kind(kind: str | None) -> None:
-    """Refuse kinds of functions that hold no graph."""
-    if kind and kind not in KINDS:
-        raise SpecError(f"Millrace makes functions of kind 'serving', not '{kind}'")

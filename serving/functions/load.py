@@ -10,7 +10,8 @@ from ...errors import SpecError, near
 from ..graph.step import warn_inert
 from .arguments import known_arguments
 from .code import load_code
-from .function import YAML, ServingFunction, check_kind
+from .described import YAML, check_kind
+from .function import ServingFunction
 from .hub import HUB, hub_file
 
 PREFERRED = ("function", "fn")

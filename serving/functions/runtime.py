@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import MillraceError
+from ...queues.memory import MemoryQueue
 from ...queues.message import Message
 from ..doors.queues import MemoryStreams
 from ..engine.call import Workshop
@@ -108,14 +109,7 @@ def _connect_errors(context: GraphContext, streams: MemoryStreams, engine: Engin
             value = dumps(record | {"event": {"id": record["event"]["id"], "body": repr(record["event"]["body"])}})
         value = context.secrets.mask(value.decode()).encode()
         message = Message(value, headers={"content-type": "application/json"})
-
-        def append() -> None:
-            queue.append_now(message)
-
-        if engine.inline:
-            append()
-        else:
-            engine.thread.post(append)
+        _append(engine, queue, message)
 
     context.error_sink = sink
 
@@ -124,11 +118,19 @@ def _connect_tracking(context: GraphContext, streams: MemoryStreams, engine: Eng
     queue = streams.named(TRACKING_STREAM)
 
     def sink(record: dict[str, Any]) -> None:
-        # A model may run in a thread of its own, and a queue belongs to the loop.
         message = Message(dumps(record), headers={"content-type": "application/json"})
-        if engine.inline:
-            queue.append_now(message)
-        else:
-            engine.thread.post(lambda: queue.append_now(message))
+        _append(engine, queue, message)
 
     context.tracking_sink, context.sampling_percentage = sink, percentage
+
+
+def _append(engine: Engine, queue: MemoryQueue, message: Message) -> None:
+    """Write a message from whichever thread: a queue belongs to the engine's loop, where there is one."""
+
+    def append() -> None:
+        queue.append_now(message)
+
+    if engine.inline:
+        append()
+    else:
+        engine.thread.post(append)

@@ -97,12 +97,15 @@ INERT_BUILD = ("auto_build", "code_origin", "extra", "extra_args", "image", "loa
 INERT_METADATA = ("categories", "credentials", "description", "hash", "uid", "updated")
 
 
+UNSAID = FunctionSpec()
+
+
 def spec_to_dict(spec: FunctionSpec, *, pickle: bool = False) -> dict[str, Any]:
     """The spec as plain data; values of inline secrets are left out, their names are not."""
     found: dict[str, Any] = {}
     for key in PLAIN:
         value = getattr(spec, key)
-        if value is not None and (callable(value) or value or value is False):
+        if value is not None and value != "" and value != getattr(UNSAID, key):
             found[key] = to_plain(value, where=f"spec.{key}", pickle=pickle and key == "default_class")
     if spec.graph is not None:
         found["graph"] = to_dict(spec.graph, pickle=pickle)

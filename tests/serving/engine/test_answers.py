@@ -2,8 +2,9 @@
 
 import threading
 
-import millrace
 import pytest
+
+import millrace
 from millrace.errors import RequestFailed
 from millrace.steps import Filter, FlatMap
 
@@ -29,7 +30,7 @@ def test_answer_leaves_before_the_later_steps_end_and_completion_waits_for_them(
     with function.to_mock_server() as server:
         assert server.test(body=1) == 2
         assert (done, server.engine.gate.inside) == ([], 1)
-        with pytest.raises(TimeoutError, match="1 events are not done"):
+        with pytest.raises(TimeoutError, match=r"1 events are not done"):
             server.wait_for_completion(0.05)
         goes_on.set()
         server.wait_for_completion(10)
@@ -39,7 +40,8 @@ def test_answer_leaves_before_the_later_steps_end_and_completion_waits_for_them(
 def test_answer_leaves_before_a_later_plain_step_runs():
     asked, runs = threading.Event(), []
     function, graph = flow()
-    graph.to(name="answer", handler="(event)").respond().to(name="late", handler=lambda body: runs.append(asked.wait(10)))
+    late = graph.to(name="answer", handler="(event)").respond()
+    late.to(name="late", handler=lambda body: runs.append(asked.wait(10)))
     with function.to_mock_server() as server:
         assert server.test(body=1) == 1
         asked.set()
@@ -101,7 +103,7 @@ def test_sync_flow_without_a_responder_answers_with_its_last_result():
 def test_flat_map_before_the_responder_answers_with_one_item_and_runs_all(handler):
     seen = []
     function, graph = flow()
-    responder = graph.to(FlatMap(lambda body: range(body)), "items").to(name="item", handler=handler).respond()
+    responder = graph.to(FlatMap(range), "items").to(name="item", handler=handler).respond()
     responder.to(name="see", handler=seen.append)
     with function.to_mock_server() as server:
         assert server.test(body=3) in (0, 1, 2)

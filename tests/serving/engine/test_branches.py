@@ -3,9 +3,10 @@
 import threading
 import time
 
-import millrace
 import numpy as np
 import pytest
+
+import millrace
 from millrace.errors import RequestFailed
 from millrace.serving import FakeClock
 from millrace.steps import Choice, Filter, Map, Merge
@@ -21,7 +22,7 @@ def test_second_branch_does_not_see_what_the_first_one_changes():
     function, graph = flow()
     graph.to(name="start", handler="(event)")
     graph.add_step(name="change", handler=lambda body: body["list"].append(1), after="start")
-    graph.add_step(name="see", handler=lambda body: seen.append(body), after="start")
+    graph.add_step(name="see", handler=seen.append, after="start")
     with function.to_mock_server() as server:
         server.test(body={"list": [], "array": np.arange(2)})
     assert seen[0]["list"] == []
@@ -32,7 +33,7 @@ def test_branches_share_the_body_when_they_are_told_to():
     function, graph = flow()
     graph.to(name="start", handler="(event)", share=True)
     graph.add_step(name="change", handler=lambda body: body["list"].append(1), after="start")
-    graph.add_step(name="see", handler=lambda body: seen.append(body), after="start")
+    graph.add_step(name="see", handler=seen.append, after="start")
     with function.to_mock_server() as server:
         server.test(body={"list": []})
     assert seen[0]["list"] == [1]
@@ -62,8 +63,9 @@ def test_step_with_two_inputs_sees_each():
 def joined(merge, left="(event + 'a')", right="(event + 'b')"):
     function, graph = flow()
     graph.to(name="start", handler="(event)")
-    graph.add_step(left if isinstance(left, Map) else None, "a", None if isinstance(left, Map) else left, after="start")
-    graph.add_step(right if isinstance(right, Map) else None, "b", None if isinstance(right, Map) else right, after="start")
+    for name, step in (("a", left), ("b", right)):
+        kind = "class_name" if isinstance(step, Map) else "handler"
+        graph.add_step(name=name, after="start", **{kind: step})
     graph.add_step(merge, "join", after=["a", "b"]).respond()
     return function
 
@@ -258,9 +260,9 @@ def test_select_outlets_naming_an_unknown_step_is_an_error_that_lists_the_steps(
     graph.to(Choice(lambda body: "smal"), "choose")
     graph.add_step(name="small", handler="(1)", after="choose").respond()
     graph.add_step(name="large", handler="(2)", after="choose")
-    with function.to_mock_server() as server:
-        with pytest.raises(RequestFailed, match=r"'choose'.*'smal'.*small, large.*did you mean 'small'"):
-            server.test(body=1)
+    wrong = pytest.raises(RequestFailed, match=r"'choose'.*'smal'.*small, large.*did you mean 'small'")
+    with function.to_mock_server() as server, wrong:
+        server.test(body=1)
 
 
 def test_items_of_a_flat_map_are_copied_for_a_second_branch():

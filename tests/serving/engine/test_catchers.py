@@ -4,8 +4,9 @@ import json
 import threading
 import time
 
-import millrace
 import pytest
+
+import millrace
 from millrace.errors import GraphError, InvalidInput, RequestFailed, StepError
 from millrace.steps import Choice, Filter
 
@@ -34,7 +35,8 @@ def test_error_without_a_catcher_names_the_step_the_graph_and_the_cause(engine):
     function, start = flow(engine)
     start.to(name="fine", handler="(event)").to(name="broken", handler=breaks).respond()
     with function.to_mock_server() as server:
-        with pytest.raises(RequestFailed, match=r"\(500\): step 'broken' of graph 'catch' failed: LookupError: no x") as failed:
+        text = r"\(500\): step 'broken' of graph 'catch' failed: LookupError: no x"
+        with pytest.raises(RequestFailed, match=text) as failed:
             server.test(body="x")
         assert isinstance(failed.value.__cause__, LookupError)
         assert failed.value.__cause__.__traceback__.tb_next is not None
@@ -101,7 +103,7 @@ def test_catcher_that_fails_goes_to_the_catcher_of_the_graph_and_then_to_the_cal
     function.graph.error_handler(name="graphs", handler=lambda body: "graphs" if body == "a" else breaks(body))
     with function.to_mock_server() as server:
         assert server.test(body="a") == "graphs"
-        with pytest.raises(RequestFailed, match="step 'graphs'"):
+        with pytest.raises(RequestFailed, match=r"step 'graphs'"):
             server.test(body="b")
 
 
@@ -157,7 +159,7 @@ def test_catchers_that_catch_each_other_are_refused():
     graph.to(name="broken", handler=breaks).error_handler(name="one", handler=breaks).respond()
     graph["one"].error_handler(name="two", handler=breaks)
     graph["two"].on_error = "one"
-    with pytest.raises(GraphError, match="one -> two -> one|two -> one -> two"):
+    with pytest.raises(GraphError, match=r"one -> two -> one|two -> one -> two"):
         function.to_mock_server()
 
 
@@ -165,7 +167,7 @@ def test_catcher_that_sends_back_to_the_failing_step_ends_with_an_error():
     function, graph = flow(max_iterations=5)
     step = graph.to(name="first", handler="(event)").to(name="broken", handler=breaks).respond()
     step.error_handler(name="again", handler="(event)", before="broken")
-    with function.to_mock_server() as server, pytest.raises(RequestFailed, match="'again'.*more than 5 times"):
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"'again'.*more than 5 times"):
         server.test(body="x")
 
 
@@ -265,7 +267,7 @@ def test_step_that_raises_what_ends_programs_fails_its_event_only(engine, error)
         assert server.test(body="y") == "y"
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(1)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(1)], ids=repr)
 def test_async_step_that_raises_what_ends_programs_fails_its_event_only(error):
     async def raise_it(body):
         if body == "x":
@@ -346,7 +348,7 @@ def test_error_sink_that_breaks_does_not_change_the_answer(caplog):
 
     with function.to_mock_server() as server:
         server.context.error_sink = sink
-        with pytest.raises(RequestFailed, match="step 'broken'"):
+        with pytest.raises(RequestFailed, match=r"step 'broken'"):
             server.test(body="x")
     assert "could not be written to the error stream" in caplog.text
 
@@ -357,7 +359,7 @@ def test_deep_recursion_in_a_step_is_an_error_of_the_step():
 
     function, graph = flow()
     graph.to(name="down", handler=down).respond()
-    with function.to_mock_server() as server, pytest.raises(RequestFailed, match="'down'.*RecursionError"):
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"'down'.*RecursionError"):
         server.test(body=1)
 
 

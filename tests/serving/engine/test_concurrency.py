@@ -5,8 +5,9 @@ import threading
 import time
 from collections import Counter
 
-import millrace
 import pytest
+
+import millrace
 from millrace.errors import RequestFailed
 
 
@@ -209,9 +210,8 @@ def test_step_that_would_block_the_loop_for_its_own_server_gets_an_error(call):
 
     function, graph = flow()
     graph.to(name="blocks", handler=blocks).respond()
-    with function.to_mock_server() as server:
-        with pytest.raises(RequestFailed, match="can not block for"):
-            server.test(body=1)
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"can not block for"):
+        server.test(body=1)
 
 
 def test_slow_thread_step_does_not_block_other_events():

@@ -1,11 +1,11 @@
 """Where steps run, how long, and how often: threads, processes, time limits, retries."""
 
 import os
-import signal
 import threading
 
-import millrace
 import pytest
+
+import millrace
 from millrace.errors import GraphError, InvalidInput, RequestFailed, TooManyRequests
 from millrace.serving import FakeClock, StepOptions
 
@@ -47,14 +47,6 @@ def test_object_in_a_process_keeps_its_state_between_events():
         assert [server.test(body=1), server.test(body=2)] == [11, 13]
 
 
-def die(body):
-    if body == "exit":
-        os._exit(3)
-    if body == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return body
-
-
 @pytest.mark.parametrize(("how", "reason"), [("exit", "exit code 3"), ("kill", "signal 9")])
 def test_process_that_dies_fails_its_event_and_the_next_one_is_served(how, reason):
     function, graph = flow()
@@ -88,7 +80,7 @@ def test_error_in_a_process_keeps_its_type_and_status():
     graph.to(name="step", handler=step, execution="process").respond()
     with function.to_mock_server() as server:
         assert server.test(body="ours", silent=True).status_code == 422
-        with pytest.raises(RequestFailed, match="'step'.*ZeroDivisionError: theirs") as failed:
+        with pytest.raises(RequestFailed, match=r"'step'.*ZeroDivisionError: theirs") as failed:
             server.test(body="other")
         assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
@@ -132,7 +124,7 @@ def test_class_that_can_not_be_made_in_its_process_is_refused_when_the_graph_is_
 
     function, graph = flow()
     graph.to(Broken, "broken", execution="process").respond()
-    with pytest.raises(GraphError, match="'broken'.*LookupError: no weights"):
+    with pytest.raises(GraphError, match=r"'broken'.*LookupError: no weights"):
         function.to_mock_server()
 
 
@@ -143,7 +135,7 @@ def test_async_step_can_not_be_moved():
     for execution in ("thread", "process"):
         function, graph = flow()
         graph.to(name="step", handler=step, execution=execution).respond()
-        with pytest.raises(GraphError, match="'step'.*plain functions"):
+        with pytest.raises(GraphError, match=r"'step'.*plain functions"):
             function.to_mock_server()
 
 
@@ -176,7 +168,8 @@ def test_timeout_of_the_step_itself_is_not_taken_for_the_engines():
 
     function, graph = flow()
     graph.to(name="step", handler=step, timeout_seconds=10).respond()
-    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"\(500\).*TimeoutError: the database"):
+    text = r"\(500\).*TimeoutError: the database"
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=text):
         server.test(body=1)
 
 
@@ -215,9 +208,8 @@ def test_last_error_is_the_answer_when_all_tries_fail():
     flaky = Flaky(99)
     function, graph = flow()
     graph.to(flaky, "flaky", retries=2, backoff_seconds=0).respond()
-    with function.to_mock_server() as server:
-        with pytest.raises(RequestFailed, match="'flaky'.*not yet"):
-            server.test(body=1)
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"'flaky'.*not yet"):
+        server.test(body=1)
     assert flaky.tries == 3
 
 
@@ -260,7 +252,7 @@ def test_filter_in_a_thread_filters():
 def test_flat_map_in_a_thread_spreads():
     seen = []
     function, graph = flow()
-    graph.to(millrace.steps.FlatMap(lambda body: range(body), long_running=True), "items").to(
+    graph.to(millrace.steps.FlatMap(range, long_running=True), "items").to(
         name="see", handler=seen.append
     )
     with function.to_mock_server() as server:

@@ -5,8 +5,9 @@ import gc
 import threading
 import time
 
-import millrace
 import pytest
+
+import millrace
 from millrace.errors import Draining, GraphError, RequestFailed, StepError, Unavailable
 from millrace.serving.engine.stream import MAX_CHUNKS
 from millrace.steps import FlatMap
@@ -120,7 +121,7 @@ def test_error_in_the_stream_comes_after_the_chunks_before_it():
     with function.to_mock_server() as server:
         stream = server.test(body=1)
         assert [next(stream), next(stream)] == [0, 1]
-        with pytest.raises(StepError, match="step 'broken' of graph 'streams' failed: LookupError: no third"):
+        with pytest.raises(StepError, match=r"step 'broken' of graph 'streams' failed: LookupError: no third"):
             next(stream)
         server.wait_for_completion(10)
         assert (len(server.errors), server.engine.gate.inside) == (1, 0)
@@ -133,7 +134,7 @@ def test_error_before_the_first_chunk_is_the_answer():
 
     function, graph = flow()
     graph.to(name="broken", handler=broken).respond()
-    with function.to_mock_server() as server, pytest.raises(RequestFailed, match="'broken'.*LookupError"):
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"'broken'.*LookupError"):
         server.test(body=1)
 
 
@@ -153,7 +154,7 @@ def test_chunk_that_fails_in_a_later_step_ends_the_stream_with_its_error():
     with function.to_mock_server() as server:
         stream = server.test(body=1)
         assert [next(stream), next(stream)] == [0, 1]
-        with pytest.raises(StepError, match="'check'.*ZeroDivisionError"):
+        with pytest.raises(StepError, match=r"'check'.*ZeroDivisionError"):
             next(stream)
     assert made == [0, 1, 2]
 
@@ -338,10 +339,10 @@ def test_many_chunks_arrive_in_order():
 def test_generator_takes_no_retries_and_no_process():
     function, graph = flow()
     step = graph.to(name="count", handler=count, retries=2).respond()
-    with pytest.raises(GraphError, match="'count' is a generator, and takes no retries="):
+    with pytest.raises(GraphError, match=r"'count' is a generator, and takes no retries="):
         function.to_mock_server()
     step.class_args = {"execution": "process"}
-    with pytest.raises(GraphError, match="'count'.*use 'thread'"):
+    with pytest.raises(GraphError, match=r"'count'.*use 'thread'"):
         function.to_mock_server()
 
 

@@ -1,4 +1,4 @@
-"""Random graphs against a plain-Python oracle: what reaches the sink, what each caller gets, that nothing stays inside."""
+"""Random graphs against a plain-Python oracle: what reaches the sink, the answers, and that nothing stays inside."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import millrace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import millrace
 from millrace.errors import RequestFailed
 from millrace.steps import Batch, Filter, FlatMap, Merge
 
@@ -78,12 +79,15 @@ class Oracle:
             case "nested":
                 return self.chain(block.branches[0], body, f"{name}.")
             case "fork":
-                return [out for i, one in enumerate(block.branches) for out in self.chain(one, body, f"{name}{'abc'[i]}")]
-        outs = [self.chain(one, body, f"{name}{'abc'[i]}") for i, one in enumerate(block.branches)]
+                return [out for outs in self.branches(block, body, name) for out in outs]
+        outs = self.branches(block, body, name)
         if all(outs):
             return [[number, sorted(str(out[0]) for out in outs)]]
         self.failed = self.failed or any(outs)  # a join without any part is none
         return []
+
+    def branches(self, block: Block, body: list[Any], name: str) -> list[list[list[Any]]]:
+        return [self.chain(one, body, f"{name}{'abc'[i]}") for i, one in enumerate(block.branches)]
 
     def fail(self, block: Block, body: list[Any], name: str) -> list[list[Any]]:
         if not stops(body[0], block.salt):

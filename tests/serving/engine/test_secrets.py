@@ -230,6 +230,16 @@ def test_an_error_does_not_show_it(body, error_stream, caplog):
     assert ("*****" in streamed) == (error_stream is not None)
 
 
+@pytest.mark.parametrize("body", ["raise", "refuse"])
+def test_an_error_after_the_answer_does_not_show_it_in_the_log(body, caplog):
+    function = millrace.new_function("f").with_secrets("inline", {"TOKEN": VALUE})
+    function.set_topology("flow").to(name="a", handler="(event)").respond().to(name="x", handler=ask)
+    with function.to_mock_server(verbose=True) as server:
+        assert server.test(body=body) == body
+        server.wait_for_completion()
+    assert "*****" in caplog.text and VALUE not in caplog.text
+
+
 def test_an_error_of_a_constructor_does_not_show_it():
     class Login:
         def __init__(self, context):

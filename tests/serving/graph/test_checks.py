@@ -333,3 +333,15 @@ def test_a_flow_nested_two_hundred_deep_is_validated():
     flow.to(name="x", handler="(event)")
     validate(root)
     assert flow["x"].full_name.count("/") == 200
+
+
+def test_five_thousand_steps_are_compiled_in_seconds_and_run():
+    function = millrace.new_function("long")
+    step = function.set_topology("flow")
+    for n in range(5_000):
+        step = step.to(name=f"s{n}", handler="(event + 1)")
+    step.respond()
+    began = time.process_time()
+    server = function.to_mock_server()
+    assert time.process_time() - began < 8
+    assert server.test(body=0) == 5_000

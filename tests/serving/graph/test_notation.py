@@ -1,9 +1,13 @@
 """Every notation of a step means what it says, from the graph to the answer."""
 
+import functools
+import logging
+
 import pytest
 
 import millrace
 from millrace.errors import BadStepArguments, GraphError
+from millrace.serving import FlowStep, QueueStep, RouterStep, StepOptions, TaskStep
 
 
 class Echo:
@@ -48,6 +52,18 @@ class Counter:
     def do(self, body):
         self.seen += 1
         return self.seen
+
+
+class Scale:
+    def __init__(self, by):
+        self.by = by
+
+    def do(self, body):
+        return body * self.by
+
+
+def after(graph):
+    return {name: graph[name].after for name in graph}
 
 
 def double(body):
@@ -198,3 +214,137 @@ def test_a_constructor_that_raises_names_the_step_and_keeps_the_error():
     with pytest.raises(BadStepArguments, match="step 'x': Broken could not be made: OSError: no such disk") as caught:
         function.to_mock_server()
     assert isinstance(caught.value.__cause__, OSError)
+
+
+# -- nested flows, routers, queues, objects ------------------------------------------------------------------------
+
+
+def test_to_on_a_nested_flow_fills_it_first_and_then_follows_it():
+    graph = FlowStep()
+    inner = graph.add_flow("inner")
+    inner.to(name="x", handler="(event)").to(name="y", handler="(event)")
+    inner.to(name="next", handler="(event)")
+    assert (list(inner), after(graph)) == (["x", "y"], {"inner": [], "next": ["inner"]})
+
+
+def test_a_filled_flow_is_a_step_for_to_and_add_step():
+    inner = FlowStep()
+    inner.to(name="x", handler="(event)")
+    graph = FlowStep()
+    graph.to(name="a", handler="(event)").to(inner, "inner").to(name="b", handler="(event)")
+    assert after(graph) == {"a": [], "inner": ["a"], "b": ["inner"]}
+    assert graph["inner/x"].full_name == "inner/x"
+
+
+def test_error_handler_of_a_nested_flow_means_its_own_step_or_one_around_it():
+    graph = FlowStep()
+    inner = graph.add_flow("inner").error_handler("outside")
+    inner.to(name="x", handler="(event)")
+    graph.add_step(name="outside", handler="(event)", after="")
+    millrace.serving.graph.validate(graph)
+    inner.error_handler(name="own", handler="(event)")
+    del graph["outside"]
+    millrace.serving.graph.validate(graph)
+    assert list(inner) == ["x", "own"]
+
+
+def test_a_star_makes_a_router_with_the_class_behind_it():
+    graph = FlowStep()
+    plain = graph.add_step("*", name="models")
+    voting = plain.to("*mlrun.serving.VotingEnsemble", name="vote", weights={"m1": 1})
+    assert isinstance(plain, RouterStep) and isinstance(voting, RouterStep)
+    assert (plain.class_name, voting.class_name) == (None, "mlrun.serving.VotingEnsemble")
+    assert voting.class_args == {"weights": {"m1": 1}}
+
+
+def test_a_route_is_a_class_a_function_a_router_a_flow_or_a_finished_step():
+    router = RouterStep(name="r")
+    router.add_route("m1", class_name="Model", model_path="x")
+    router.add_route("f", class_name=len)
+    router.add_route("inner", class_name="*").add_route("m2", handler="(event)")
+    router.add_route("flow", FlowStep()).to(name="x", handler="(event)")
+    router.add_route("task", class_name=TaskStep(handler="(event)", full_event=True), function="child")
+    assert [router[key].kind for key in router] == ["task", "task", "router", "flow", "task"]
+    assert (router["f"].handler, router["task"].full_event, router["task"].function) == (len, True, "child")
+
+
+def test_a_known_route_is_replaced_and_the_log_says_so(caplog):
+    router = RouterStep(name="r")
+    router.add_route("m1", class_name="Old")
+    with caplog.at_level(logging.WARNING, "millrace"):
+        router.add_route("m1", class_name="New")
+    assert router["m1"].class_name == "New"
+    assert "router 'r': route 'm1' is replaced" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "give route=, class_name= or handler="),
+        ({"route": TaskStep(handler="(event)"), "by": 2}, "takes no further arguments"),
+        ({"class_name": TaskStep(handler="(event)"), "by": 2}, "takes no handler or further arguments"),
+        ({"route": "Model"}, "route= is a step, not a str"),
+    ],
+)
+def test_a_route_that_is_not_well_described_names_router_and_route(arguments, words):
+    with pytest.raises(GraphError, match=f"router 'r', route 'm1'.*{words}"):
+        RouterStep(name="r").add_route("m1", **arguments)
+
+
+@pytest.mark.parametrize("notation", [">>", "$queue"])
+def test_a_queue_takes_the_settings_of_its_stream(notation):
+    graph = FlowStep()
+    queue = graph.to(
+        notation, "q", path="users/admin/stream", shards=2, retention_in_hours=4, trigger_args={"ack": 1},
+        group="mine", full_event=True,
+    )  # fmt: skip
+    assert isinstance(queue, QueueStep)
+    assert (queue.path, queue.shards, queue.retention_in_hours) == ("users/admin/stream", 2, 4)
+    assert (queue.trigger_args, queue.backend, queue.full_event) == ({"ack": 1}, {"group": "mine"}, True)
+
+
+def test_a_queue_needs_a_name_and_refuses_what_it_does_not_have():
+    with pytest.raises(GraphError, match="a queue needs a name"):
+        FlowStep().to(">>", path="x")
+    with pytest.raises(GraphError, match="queue 'q' has no parameter 'shard'; did you mean 'shards'"):
+        FlowStep().to(">>", "q", shard=2)
+    with pytest.raises(GraphError, match="queue 'q' takes no handler="):
+        FlowStep().to(">>", "q", handler="(event)")
+
+
+def test_remote_is_the_step_that_asks_an_http_server():
+    step = FlowStep().to("$remote", name="ask", url="http://127.0.0.1:1")
+    assert (step.class_name, step.class_args) == ("millrace.steps.RemoteStep", {"url": "http://127.0.0.1:1"})
+
+
+def test_an_initialised_object_is_a_step_and_keeps_its_state():
+    graph = FlowStep()
+    made = Scale(by=2)
+    assert graph.to(made).class_name is made
+    assert list(graph) == ["Scale"]
+
+
+def test_an_initialised_object_takes_options_but_no_arguments():
+    graph = FlowStep()
+    graph.to(Scale(by=2), name="a", retries=1)
+    with pytest.raises(BadStepArguments, match="step 'b': the Scale is made already, it takes no 'by'"):
+        graph.to(Scale(by=2), name="b", by=3)
+
+
+def test_an_object_with_a_name_gives_it_to_its_step():
+    graph = FlowStep()
+    graph.to(millrace.steps.Map(len, name="length"))
+    graph.to(functools.partial(int, base=2))
+    assert list(graph) == ["length", "partial"]
+
+
+def test_options_are_given_by_name_or_as_an_object():
+    graph = FlowStep()
+    step = graph.to(name="a", handler="(event)", options=StepOptions(retries=2))
+    assert step.options.given() == {"retries": 2}
+
+
+def test_arguments_that_only_mlrun_knows_warn_at_the_line_of_the_caller():
+    with pytest.warns(UserWarning, match="model_endpoint_creation_strategy= does nothing") as caught:
+        FlowStep().to(name="a", handler="(event)", model_endpoint_creation_strategy="inplace")
+    assert caught[0].filename == __file__

@@ -1,0 +1,50 @@
+"""``kafka://host:9092,host2:9092/topic``: topics of an Apache Kafka cluster.
+
+confluent-kafka is taken when it is installed, otherwise kafka-python; ``options={"client": …}`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from ..errors import MissingDependency
+from .base import Queue, Settings
+from .kafka_address import KafkaAddress
+from .kafka_client import Client
+from .kafka_options import KafkaOptions
+from .kafka_queue import KafkaQueue
+
+PACKAGES = {"confluent-kafka": ("confluent_kafka", "confluent"), "kafka-python": ("kafka", "kafka")}
+
+
+def at(url: str, settings: Settings) -> Queue:
+    """The queue of an address, not open yet.
+
+    :raises GraphError: the address or an option is wrong
+    :raises MissingDependency: no client is installed, or not the one that the options name
+
+    >>> at("kafka://broker/orders", Settings())
+    KafkaQueue('kafka://broker:9092/orders')
+    """
+    return KafkaQueue(url, settings, _client(KafkaOptions.parse(settings.options).client, url))
+
+
+def _client(name: str, url: str) -> Callable[[KafkaAddress, KafkaOptions], Client]:
+    wanted = [name] if name else list(PACKAGES)
+    for package in wanted:
+        module, _ = PACKAGES[package]
+        if find_spec(module) is not None:
+            return _made(package)
+    package = wanted[-1]
+    raise MissingDependency(package, extra=PACKAGES[package][1], purpose=f"the queue {url}")
+
+
+def _made(package: str) -> Callable[[KafkaAddress, KafkaOptions], Client]:
+    if package == "confluent-kafka":
+        from .kafka_confluent import ConfluentClient  # noqa: PLC0415 - only what is installed can be imported
+
+        return ConfluentClient
+    from .kafka_python import PythonClient  # noqa: PLC0415
+
+    return PythonClient

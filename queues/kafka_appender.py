@@ -1,0 +1,151 @@
+"""Appending to Kafka from an event loop: a bounded buffer, one thread that hands messages over, confirmations back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from .kafka_client import Sender
+from .kafka_errors import KafkaFault
+from .message import Message
+
+
+class _Call:
+    """The messages of one `append` and what the brokers said of each."""
+
+    def __init__(self, messages: Sequence[Message], future: asyncio.Future[None], finished: Callable[[_Call], None]) -> None:
+        self.messages = messages
+        self.future = future
+        self.places: list[tuple[int, int]] = [(-1, -1)] * len(messages)
+        self.fault: KafkaFault | None = None
+        self._finished = finished
+        self._counter = itertools.count(1)  # next() is atomic: confirmations come from more than one thread
+
+    def confirm(self, index: int, fault: KafkaFault | None, partition: int, offset: int) -> None:
+        """From a thread of the client."""
+        if fault is not None:
+            self.fault = self.fault or fault
+        self.places[index] = (partition, offset)
+        if next(self._counter) == len(self.messages):
+            self._finished(self)
+
+
+class KafkaAppender:
+    """Made on the loop that it is used on.
+
+    :param make: connects; called in the thread
+    :param capacity: how many messages may wait for their confirmation
+    """
+
+    def __init__(self, make: Callable[[], Sender], *, capacity: int) -> None:
+        self._make = make
+        self._capacity = capacity
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._done: deque[_Call] = deque()
+        self._is_woken = False
+        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._thread = threading.Thread(target=self._run, name="kafka-append", daemon=True)
+        self._end_timeout_seconds = 0.0
+        self.buffered = 0
+        self.appended = 0
+
+    async def append(self, messages: Sequence[Message]) -> list[Message]:
+        """Append messages, and wait until all are confirmed.
+
+        :raises KafkaFault: one was not; others of the call may have been written
+        """
+        await self._enter(len(messages))
+        call = _Call(messages, self._loop.create_future(), self._finished)
+        if not self._thread.is_alive() and not self._thread.ident:
+            self._thread.start()
+        self._work.put(call)
+        # Who waits may be cancelled; the messages are under way all the same, and room is free when they are confirmed.
+        await asyncio.shield(call.future)
+        return [
+            Message(message.value, message.key, message.headers, partition, offset, int(message.timestamp * 1000) / 1000)
+            for message, (partition, offset) in zip(messages, call.places, strict=True)
+        ]
+
+    async def _enter(self, count: int) -> None:
+        """Wait for room, in turn; a call larger than the buffer goes alone."""
+        if not self._room and self._fits(count):
+            self.buffered += count
+            return
+        turn = self._loop.create_future()
+        self._room.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(count)
+            else:
+                self._room.remove((count, turn))
+            raise
+
+    def _fits(self, count: int) -> bool:
+        return not self.buffered or self.buffered + count <= self._capacity
+
+    def _leave(self, count: int) -> None:
+        self.buffered -= count
+        while self._room and self._fits(self._room[0][0]):
+            count, turn = self._room.popleft()
+            if not turn.cancelled():
+                self.buffered += count
+                turn.set_result(None)
+
+    def _run(self) -> None:
+        """The thread: the only one that hands messages to the client, so that they stay in order."""
+        sender: Sender | None = None
+        while (call := self._work.get()) is not None:
+            try:
+                sender = sender or self._make()
+            except KafkaFault as fault:
+                self._refuse(call, fault)
+                continue
+            for index, message in enumerate(call.messages):
+                try:
+                    sender.send(message, partial(call.confirm, index))
+                except Exception as error:  # a value of a wrong type, as likely as not: the thread must live on
+                    fault = error if isinstance(error, KafkaFault) else KafkaFault("other", f"{type(error).__name__}: {error}")
+                    call.confirm(index, fault, -1, -1)
+        if sender is not None:
+            sender.close(self._end_timeout_seconds)
+
+    def _refuse(self, call: _Call, fault: KafkaFault) -> None:
+        for index in range(len(call.messages)):
+            call.confirm(index, fault, -1, -1)
+
+    def _finished(self, call: _Call) -> None:
+        """From any thread: one wake-up of the loop for all calls that finish until it looks."""
+        self._done.append(call)
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._collect)
+
+    def _collect(self) -> None:
+        self._is_woken = False
+        while self._done:
+            call = self._done.popleft()
+            self._leave(len(call.messages))
+            if call.fault is None:
+                self.appended += len(call.messages)
+            if call.future.cancelled():
+                continue
+            if call.fault is None:
+                call.future.set_result(None)
+            else:
+                call.future.set_exception(call.fault)
+                call.future.exception()  # seen, even when nobody waits any more
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait for what is under way, at most so long."""
+        if self._thread.ident:
+            self._end_timeout_seconds = timeout_seconds
+            self._work.put(None)
+            await asyncio.to_thread(self._thread.join, timeout_seconds + 5)

@@ -1,0 +1,154 @@
+"""What the queue asks of a Kafka client. Blocking, called from threads; one file implements it for each client.
+
+Every method raises :class:`~.kafka_errors.KafkaFault` and nothing else of the client's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+
+from .kafka_errors import KafkaFault
+from .message import Message
+
+Confirmed = Callable[[KafkaFault | None, int, int], None]
+"""Called with (fault, partition, offset) from a thread of the client; the numbers are -1 when there is a fault."""
+Bounds = dict[int, tuple[int, int]]
+"""The first offset of each partition, and the offset of its next message."""
+Offsets = dict[int, tuple[int, str]]
+"""Committed offsets and their metadata by partition."""
+
+
+class Rebalance(ABC):
+    """What the client tells when partitions come and go. From any thread; the futures end when the client may go on."""
+
+    @abstractmethod
+    def assigned(self, partitions: Iterable[int]) -> Future[dict[int, int]]:
+        """Partitions are this member's; the offsets say where to begin."""
+
+    @abstractmethod
+    def revoked(self, partitions: Iterable[int]) -> Future[None]:
+        """Partitions are to go; commits are still taken."""
+
+    @abstractmethod
+    def lost(self, partitions: Iterable[int]) -> Future[None]:
+        """Partitions have gone already."""
+
+
+class Member(ABC):
+    """A member of a group. `poll`, `pause`, `seek` and `close` are called by one thread, the others by another."""
+
+    @abstractmethod
+    def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
+        """The next messages by partition."""
+
+    @abstractmethod
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Fetch no more of these; partitions that are not assigned are left out."""
+
+    @abstractmethod
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Fetch these again."""
+
+    @abstractmethod
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on at this offset."""
+
+    @abstractmethod
+    def commit(self, offsets: Offsets) -> None:
+        """Commit and wait for the confirmation."""
+
+    @abstractmethod
+    def committed(self, partitions: Iterable[int]) -> Offsets:
+        """What the group has committed; partitions without are left out."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class Sender(ABC):
+    """Writes messages: idempotent, confirmed by all replicas."""
+
+    @abstractmethod
+    def send(self, message: Message, confirmed: Confirmed) -> None:
+        """Hand a message over, in order; called by one thread."""
+
+    @abstractmethod
+    def close(self, timeout_seconds: float) -> None:
+        """Wait for what is under way, and end."""
+
+
+class Cluster(ABC):
+    """What is asked outside groups. Called by one thread."""
+
+    @abstractmethod
+    def partitions(self) -> int:
+        """How many partitions the topic has; 0 if it does not exist."""
+
+    @abstractmethod
+    def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
+        """Make the topic; -1 is the cluster's default. That it exists already is no fault."""
+
+    @abstractmethod
+    def bounds(self, partitions: Iterable[int]) -> Bounds:
+        """Where partitions begin and end now."""
+
+    @abstractmethod
+    def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose message is not older; ``None`` if none is."""
+
+    @abstractmethod
+    def read(self, partition: int, offset: int, max_messages: int) -> list[Message]:
+        """Messages from an offset on that is within the bounds; waits until there are some, or its time is over."""
+
+    @abstractmethod
+    def committed(self, group: str) -> Offsets:
+        """How far a group is."""
+
+    @abstractmethod
+    def commit(self, group: str, offsets: Mapping[int, tuple[int, str]]) -> None:
+        """Set how far a group without members is."""
+
+    @abstractmethod
+    def groups(self) -> list[str]:
+        """All groups of the cluster."""
+
+    @abstractmethod
+    def trim(self, before: Mapping[int, int]) -> None:
+        """Delete the messages before these offsets."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
+class Client(ABC):
+    """Makes the parts. Each of them connects by itself."""
+
+    @abstractmethod
+    def cluster(self) -> Cluster:
+        """For questions."""
+
+    @abstractmethod
+    def sender(self) -> Sender:
+        """For writing."""
+
+    @abstractmethod
+    def member(self, group: str, rebalance: Rebalance) -> Member:
+        """For reading in a group."""
+
+
+def header_list(message: Message) -> list[tuple[str, bytes]]:
+    """Headers as Kafka has them."""
+    return [(name, value.encode()) for name, value in message.headers.items()]
+
+
+def header_dict(headers: Iterable[tuple[str, bytes | None]] | None) -> dict[str, str]:
+    """Headers as Millrace has them: text, the last of each name.
+
+    >>> header_dict([("a", b"1"), ("b", None), ("a", b"2")])
+    {'a': '2', 'b': ''}
+    """
+    return {name: (value or b"").decode(errors="backslashreplace") for name, value in headers} if headers else {}

@@ -1,0 +1,73 @@
+"""The cluster that the Kafka tests run on: one for a pytest session, started when the first of them needs it.
+
+``KAFKA_BOOTSTRAP_SERVERS`` names one of the user's own. Otherwise a real broker is started (tests/kafka/broker.py); where Java
+or Maven do not work, the mock cluster in confluent-kafka's wheel takes its place, and what that can not show is skipped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "kafka"))
+
+from broker import BrokerMissing, begin, end
+from mock_cluster import MockProcess
+
+CLIENTS = ("kafka-python", "confluent-kafka")
+# A member is taken for dead soon, so that no test waits for that.
+QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "drain_timeout_seconds": 10.0}
+
+
+@dataclass(frozen=True)
+class TestCluster:
+    """Where the brokers are.
+
+    :param sasl_servers: where they take a login (alice, "correct horse"); empty if nowhere
+    :param why_mock: why it is no real one; empty if it is
+    """
+
+    __test__ = False
+
+    servers: str
+    sasl_servers: str = ""
+    why_mock: str = ""
+
+
+@cache
+def cluster() -> TestCluster:
+    """The cluster of this session."""
+    if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return TestCluster(servers, os.environ.get("KAFKA_SASL_SERVERS", ""))
+    try:
+        broker = begin()
+    except BrokerMissing as reason:
+        mock = MockProcess()
+        atexit.register(mock.close)
+        return TestCluster(mock.servers, why_mock=str(reason))
+    atexit.register(end, broker)
+    return TestCluster(broker.bootstrap, broker.sasl_bootstrap)
+
+
+def real() -> TestCluster:
+    """The cluster, for tests that the mock can not pass."""
+    if cluster().why_mock:
+        pytest.skip(f"the mock cluster can not show this, and there is no real broker: {cluster().why_mock}")
+    return cluster()
+
+
+def new_topic() -> str:
+    """The address of a topic that nobody has used."""
+    return f"kafka://{cluster().servers}/test-{uuid.uuid4().hex[:12]}"
+
+
+def new_group() -> str:
+    """A group that nobody has used: on Kafka a group spans topics."""
+    return f"group-{uuid.uuid4().hex[:12]}"

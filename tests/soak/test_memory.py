@@ -1,0 +1,33 @@
+"""A million events leave nothing behind. Run with ``pytest -m soak``."""
+
+import gc
+import tracemalloc
+
+import pytest
+
+import millrace
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_memory_does_not_grow_over_a_million_events(kind):
+    async def step(body):
+        return body
+
+    function = millrace.new_function("soak", kind="serving")
+    graph = function.set_topology("flow", engine="async")
+    graph.to(name="add", handler="(event + 1)").to(name="last", handler=step if kind == "async" else "(event)").respond()
+    with function.to_mock_server() as server:
+        for number in range(20_000):
+            server.test(body=number)
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(1_000_000):
+            assert server.test(body=number) == number + 1
+        server.wait_for_completion(60)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert (grown < 100_000, server.engine.gate.inside) == (True, 0)
