@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    from .serving.cli.main import run
+    from .serving.cli.main import run  # noqa: PLC0415 - `import millrace.__main__` should load nothing
 
     sys.exit(run())
 

@@ -6,6 +6,7 @@
     ├── GraphError (ValueError)        the graph is wrong; found before anything runs
     │   ├── DuplicateStep, UnknownStep, UndeclaredCycle, NameNotFound, BadStepArguments, SpecError
     ├── MissingDependency (ImportError), MissingProgram
+    ├── CannotListen                   the address of a server is taken, or none of this machine
     ├── SecretNotFound, UntrustedPickle
     ├── StepError                      500  a step broke; the original exception is its ``__cause__``
     ├── TooManyIterations              500  an event went around a cycle too often
@@ -15,6 +16,7 @@
         ├── Unauthorized 401, Forbidden 403
         ├── RouteNotFound              404  (ModelNotFound, OperationNotFound)
         ├── MethodNotAllowed           405
+        ├── RequestTimeout             408
         ├── Conflict                   409
         ├── BodyTooLarge               413
         ├── InvalidInput               422
@@ -33,16 +35,17 @@ A step chooses the status of its answer by raising one of them:
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "BadRequest", "BadStepArguments", "BodyTooLarge", "Conflict", "Draining", "DuplicateStep", "Forbidden",
-    "GraphError", "InvalidInput", "MergeIncomplete", "MethodNotAllowed", "MillraceError", "MissingDependency",
-    "MissingProgram", "ModelNotFound", "ModelNotReady", "NameNotFound", "OperationNotFound", "QueueFull",
-    "RequestError", "RequestFailed", "RouteNotFound", "SecretNotFound", "SpecError", "StepError", "StepTimeout",
-    "TooManyIterations", "TooManyRequests", "Unauthorized", "Unavailable", "UndeclaredCycle", "UnknownStep", "UntrustedPickle",
-    "UpstreamError", "status_of",
+    "BadRequest", "BadStepArguments", "BodyTooLarge", "CannotListen", "Conflict", "Draining", "DuplicateStep",
+    "Forbidden", "GraphError", "InvalidInput", "MergeIncomplete", "MethodNotAllowed", "MillraceError",
+    "MissingDependency", "MissingProgram", "ModelNotFound", "ModelNotReady", "NameNotFound", "OperationNotFound",
+    "QueueFull", "RequestError", "RequestFailed", "RequestTimeout", "RouteNotFound", "SecretNotFound", "SpecError",
+    "StepError", "StepTimeout", "TooManyIterations", "TooManyRequests", "Unauthorized", "Unavailable",
+    "UndeclaredCycle", "UnknownStep", "UntrustedPickle", "UpstreamError", "status_of",
 ]  # fmt: skip
 
 
@@ -127,6 +130,19 @@ class MissingProgram(MillraceError):
 
     def __init__(self, program: str, *, purpose: str, way_out: str) -> None:
         super().__init__(f"{purpose} needs the program '{program}', which is not on the PATH: {way_out}")
+
+
+class CannotListen(MillraceError):
+    """The address can not be listened on."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        if error.errno == errno.EADDRINUSE:
+            why = "is used by another program; choose another with --port, or a free one with --port 0"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            why = "may not be used by this user; choose a port of 1024 or more with --port"
+        else:
+            why = f"can not be listened on ({error.strerror or error}); choose an address of this machine with --host"
+        super().__init__(f"port {port} of {host} {why}")
 
 
 class SecretNotFound(MillraceError):
@@ -225,6 +241,15 @@ class MethodNotAllowed(RequestError):
     """The path exists, for another HTTP method."""
 
     status = 405
+
+
+class RequestTimeout(RequestError):
+    """The client did not send its whole request in time."""
+
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s (--request-timeout-seconds)")
 
 
 class Conflict(RequestError):

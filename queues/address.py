@@ -26,7 +26,7 @@ class Backend:
 
 
 BACKENDS = {
-    "memory": Backend("memory", "memory://name"),
+    "memory": Backend("memory_topic", "memory://name"),
     "log": Backend("log", "log:///directory/topic", "lmdb"),
     "kafka": Backend("kafka", "kafka://brokers/topic", "kafka-python", "kafka"),
     "v3io": Backend("v3io", "v3io://host/container/path", "v3io", "v3io"),

@@ -16,6 +16,7 @@ from typing import Self
 
 SAFETY_POLL_SECONDS = 0.25
 POLL_WITHOUT_BELL_SECONDS = 0.005
+SUFFIX = ".sock"
 HAS_SOCKETS = hasattr(socket, "AF_UNIX") and os.name == "posix"
 
 
@@ -37,11 +38,11 @@ class _Folder:
 
 
 class Bell:
-    """Hears the rings of a directory, on one event loop. ``async with`` it, or close it.
+    """Hears the rings of a directory, on one event loop.
 
     >>> import tempfile
     >>> async def main(folder: Path) -> bool:
-    ...     with Bell(folder) as bell, Ringer(folder) as ringer:
+    ...     with Bell(folder, asyncio.get_running_loop()) as bell, Ringer(folder) as ringer:
     ...         rings = bell.rings
     ...         ringer.ring()
     ...         await bell.wait(rings, timeout_seconds=5)
@@ -51,11 +52,11 @@ class Bell:
     True
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.rings = 0
-        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}.sock"
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         self._waiting: set[asyncio.Future[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._folder: _Folder | None = None
         self._socket: socket.socket | None = None
         if HAS_SOCKETS:
@@ -144,6 +145,8 @@ class Ringer:
         if self._folder is None or self._socket is None:
             return
         for name in os.listdir(self._folder.path):
+            if not name.endswith(SUFFIX):
+                continue
             try:
                 self._socket.sendto(b"1", self._folder.address(name))
             except BlockingIOError:

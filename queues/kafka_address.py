@@ -58,7 +58,8 @@ def parse_address(url: str) -> KafkaAddress:
     for name in query:
         if name != "group":
             hint = near(name, ["group"])
-            raise GraphError(f"kafka://{parts.netloc}/{topic}: the address has an unknown part '{name}='{hint}; options are settings")
+            place = f"kafka://{parts.netloc}/{topic}"
+            raise GraphError(f"{place}: the address has an unknown part '{name}='{hint}; options go into the settings")
     return KafkaAddress(",".join(servers), topic, query.get("group") or None)
 
 

@@ -18,7 +18,9 @@ from .message import Message
 class _Call:
     """The messages of one `append` and what the brokers said of each."""
 
-    def __init__(self, messages: Sequence[Message], future: asyncio.Future[None], finished: Callable[[_Call], None]) -> None:
+    def __init__(
+        self, messages: Sequence[Message], future: asyncio.Future[None], finished: Callable[[_Call], None]
+    ) -> None:
         self.messages = messages
         self.future = future
         self.places: list[tuple[int, int]] = [(-1, -1)] * len(messages)
@@ -68,8 +70,8 @@ class KafkaAppender:
         # Who waits may be cancelled; the messages are under way all the same, and room is free when they are confirmed.
         await asyncio.shield(call.future)
         return [
-            Message(message.value, message.key, message.headers, partition, offset, int(message.timestamp * 1000) / 1000)
-            for message, (partition, offset) in zip(messages, call.places, strict=True)
+            Message(message.value, message.key, message.headers, *place, int(message.timestamp * 1000) / 1000)
+            for message, place in zip(messages, call.places, strict=True)
         ]
 
     async def _enter(self, count: int) -> None:
@@ -111,9 +113,10 @@ class KafkaAppender:
             for index, message in enumerate(call.messages):
                 try:
                     sender.send(message, partial(call.confirm, index))
-                except Exception as error:  # a value of a wrong type, as likely as not: the thread must live on
-                    fault = error if isinstance(error, KafkaFault) else KafkaFault("other", f"{type(error).__name__}: {error}")
+                except KafkaFault as fault:
                     call.confirm(index, fault, -1, -1)
+                except Exception as error:  # a value of a wrong type, as likely as not: the thread must live on
+                    call.confirm(index, KafkaFault("other", f"{type(error).__name__}: {error}"), -1, -1)
         if sender is not None:
             sender.close(self._end_timeout_seconds)
 

@@ -1,4 +1,4 @@
-"""Messages that were read ahead, by partition. Filled and emptied on the loop; the polling thread only asks if it is full."""
+"""Messages that were read ahead, by partition. Filled and emptied on the loop; the thread only asks if it is full."""
 
 from __future__ import annotations
 

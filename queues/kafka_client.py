@@ -140,7 +140,7 @@ class Client(ABC):
         """For reading in a group."""
 
 
-def header_list(message: Message) -> list[tuple[str, bytes]]:
+def header_list(message: Message) -> list[tuple[str, str | bytes | None]]:
     """Headers as Kafka has them."""
     return [(name, value.encode()) for name, value in message.headers.items()]
 

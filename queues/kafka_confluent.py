@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from typing import Any, NoReturn, TypeVar
 
 from confluent_kafka import (
@@ -19,10 +18,22 @@ from confluent_kafka import (
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import Producer as RawProducer
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from .kafka_address import KafkaAddress
-from .kafka_client import Bounds, Client, Cluster, Confirmed, Member, Offsets, Rebalance, Sender, header_dict, header_list
+from .kafka_client import (
+    Bounds,
+    Client,
+    Cluster,
+    Confirmed,
+    Member,
+    Offsets,
+    Rebalance,
+    Sender,
+    header_dict,
+    header_list,
+)
+from .kafka_errands import Errands
 from .kafka_errors import KafkaFault, Kind
 from .kafka_options import CLIENT, KafkaOptions
 from .message import Message
@@ -32,6 +43,7 @@ T = TypeVar("T")
 MOST_MESSAGES = 500
 READ_SECONDS = 5.0
 ERRAND_SECONDS = 0.02
+LOGIN_SECONDS = 1.0
 COMMITTED_SECONDS = 30.0
 KINDS: dict[int, Kind] = {
     KafkaError._ALL_BROKERS_DOWN: "unreachable",
@@ -59,6 +71,7 @@ KINDS: dict[int, Kind] = {
     KafkaError.FENCED_INSTANCE_ID: "moved",
     KafkaError._STATE: "moved",
     KafkaError.NON_EMPTY_GROUP: "members",
+    KafkaError._INVALID_ARG: "option",
 }
 
 
@@ -107,15 +120,18 @@ class ConfluentClient(Client):
             "auto.offset.reset": "earliest",  # only where retention has deleted what was to be read next
             "partition.assignment.strategy": "range,roundrobin",
             "queued.min.messages": 20_000,
+            "fetch.queue.backoff.ms": 5,  # the default, a second, makes a fast reader wait
         }
 
     def _settings(self, *roles: Any) -> dict[str, Any]:
         """The user's options in librdkafka's names."""
-        settings: dict[str, Any] = {"bootstrap.servers": self._address.servers, "logger": log}
+        settings: dict[str, Any] = {"bootstrap.servers": self._address.servers}
         for name, value in self._options.of(*roles).items():
             dotted = CLIENT[name].confluent
             if dotted is None:
-                raise KafkaFault("other", f"confluent-kafka has no option '{name}': set client to 'kafka-python', or leave it out")
+                raise KafkaFault(
+                    "option", f"confluent-kafka has no '{name}': leave it out, or set client='kafka-python'"
+                )
             if name == "ssl_check_hostname":
                 value = "https" if value else "none"
             settings[dotted] = value
@@ -125,16 +141,47 @@ class ConfluentClient(Client):
 
 
 class _Watched:
-    """The errors that librdkafka tells of outside calls; a refused login stays until one succeeds."""
+    """What librdkafka tells outside calls: errors, and a log that repeats itself while nothing answers.
+
+    :ivar login: a refused login
+    :ivar reason: why the last connection failed
+    """
 
     def __init__(self) -> None:
         self.login: KafkaFault | None = None
+        self.reason = ""
 
-    def __call__(self, error: KafkaError) -> None:
+    def made(self, kind: Callable[[dict[str, Any]], T], settings: dict[str, Any]) -> T:
+        """A part of the client that is watched."""
+        try:
+            return kind({**settings, "error_cb": self.told, "logger": self})
+        except KafkaException as error:
+            fail(error)
+        except (ValueError, TypeError) as error:
+            raise KafkaFault("option", str(error)) from error
+
+    def told(self, error: KafkaError) -> None:
+        """An error that belongs to no call."""
         fault = fault_of(error)
         if fault.kind == "login":
             self.login = fault
         log.info("the Kafka client says: %s", fault)
+
+    def log(self, level: int, text: str, *arguments: object) -> None:
+        """A line of the client's log."""
+        line = text % arguments if arguments else text
+        if line != self.reason:
+            log.debug("the Kafka client says: %s", line)
+        if line.startswith("FAIL"):
+            self.reason = line.rpartition("]: ")[2]
+
+    def fail(self, error: KafkaException) -> NoReturn:
+        """Raise an error as a fault, with what is known of its cause."""
+        if self.login is not None:
+            login, self.login = self.login, None
+            raise login from error
+        fault = fault_of(error.args[0])
+        raise (KafkaFault(fault.kind, self.reason or fault.detail) if fault.kind == "unreachable" else fault) from error
 
 
 class ConfluentSender(Sender):
@@ -143,10 +190,7 @@ class ConfluentSender(Sender):
     def __init__(self, topic: str, settings: dict[str, Any]) -> None:
         self._topic = topic
         self._watched = _Watched()
-        try:
-            self._producer = RawProducer({**settings, "error_cb": self._watched})
-        except KafkaException as error:
-            fail(error)
+        self._producer = self._watched.made(RawProducer, settings)
         self._is_closed = False
         self._thread = threading.Thread(target=self._serve, name="kafka-confirm", daemon=True)
         self._thread.start()
@@ -199,52 +243,24 @@ class ConfluentMember(Member):
         self._topic = topic
         self._rebalance = rebalance
         self._watched = _Watched()
-        self._errands: queue.SimpleQueue[_Errand | None] = queue.SimpleQueue()
-        self._is_closed = False
-        try:
-            self._consumer = RawConsumer({**settings, "error_cb": self._watched})
-            self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
-        except KafkaException as error:
-            fail(error)
+        self._errands = Errands()
+        self._consumer = self._watched.made(RawConsumer, settings)
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def _assigned(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
-        starts = self._served(self._rebalance.assigned([p.partition for p in partitions]))
+        starts = self._errands.do_until(self._rebalance.assigned([p.partition for p in partitions]))
         consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in starts.items()])
 
     def _revoked(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
-        self._served(self._rebalance.revoked([p.partition for p in partitions]))
+        self._errands.do_until(self._rebalance.revoked([p.partition for p in partitions]))
 
     def _lost(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
-        self._served(self._rebalance.lost([p.partition for p in partitions]))
-
-    def _served(self, future: Future[T]) -> T:
-        """Do errands until the loop is through."""
-        future.add_done_callback(lambda _: self._errands.put(None))
-        while not future.done():
-            errand = self._errands.get()
-            if errand is not None:
-                errand()
-        return future.result()
-
-    def _do_errands(self) -> None:
-        while not self._errands.empty():
-            errand = self._errands.get()
-            if errand is not None:
-                errand()
-
-    def _asked(self, work: Callable[[], T]) -> T:
-        """Have the polling thread do something."""
-        if self._is_closed:
-            raise KafkaFault("moved", "the consumer is closed")
-        errand = _Errand(work)
-        self._errands.put(errand)
-        answer: T = errand.future.result()
-        return answer
+        self._errands.do_until(self._rebalance.lost([p.partition for p in partitions]))
 
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         try:
             for _ in range(max(1, round(timeout_seconds / ERRAND_SECONDS))):
-                self._do_errands()
+                self._errands.do()
                 # consume() waits for as many as it may return; poll() for one.
                 first = self._consumer.poll(min(timeout_seconds, ERRAND_SECONDS))
                 if first is not None:
@@ -274,9 +290,9 @@ class ConfluentMember(Member):
             fail(error)
 
     def commit(self, offsets: Offsets) -> None:
-        stored = [TopicPartition(self._topic, p, offset, metadata=metadata) for p, (offset, metadata) in offsets.items()]
+        stored = places_of(self._topic, offsets)
         try:
-            places = self._asked(lambda: self._consumer.commit(offsets=stored, asynchronous=False))
+            places = self._errands.ask(lambda: self._consumer.commit(offsets=stored, asynchronous=False))
         except KafkaException as error:
             fail(error)
         for place in places:
@@ -286,31 +302,16 @@ class ConfluentMember(Member):
     def committed(self, partitions: Iterable[int]) -> Offsets:
         wanted = [TopicPartition(self._topic, p) for p in partitions]
         try:
-            return offsets_of(self._asked(lambda: self._consumer.committed(wanted, COMMITTED_SECONDS)))
+            return offsets_of(self._errands.ask(lambda: self._consumer.committed(wanted, COMMITTED_SECONDS)))
         except KafkaException as error:
             fail(error)
 
     def close(self) -> None:
         try:
-            self._do_errands()
+            self._errands.do()
             self._consumer.close()
         finally:
-            self._is_closed = True
-            self._do_errands()
-
-
-class _Errand:
-    """Something that the polling thread is to do for another."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._work = work
-        self.future: Future[Any] = Future()
-
-    def __call__(self) -> None:
-        try:
-            self.future.set_result(self._work())
-        except Exception as error:  # it is raised where somebody waits for it
-            self.future.set_exception(error)
+            self._errands.close()
 
 
 class ConfluentCluster(Cluster):
@@ -319,16 +320,13 @@ class ConfluentCluster(Cluster):
     def __init__(
         self, topic: str, options: KafkaOptions, settings: dict[str, Any], reading: Callable[[], dict[str, Any]]
     ) -> None:
-        self._topic = topic
+        self.topic = topic
         self._seconds = options.connect_timeout_seconds
         self._watched = _Watched()
         self._reading = reading
         self._reader: RawConsumer | None = None
         self._next: tuple[int, int] | None = None
-        try:
-            self._admin = AdminClient({**settings, "error_cb": self._watched})
-        except KafkaException as error:
-            fail(error)
+        self._admin = self._watched.made(AdminClient, settings)
 
     def _answer(self, futures: Mapping[Any, Any]) -> list[Any]:
         """The answers to a request of several parts."""
@@ -340,18 +338,19 @@ class ConfluentCluster(Cluster):
             raise KafkaFault("unreachable", "no answer in time") from error
 
     def partitions(self) -> int:
-        try:
-            topics = self._admin.list_topics(timeout=self._seconds).topics  # asking for one topic would make it
-        except KafkaException as error:
-            self._admin.poll(0)
-            if self._watched.login is not None:
-                raise self._watched.login from error
-            fail(error)
-        return len(topics[self._topic].partitions) if self._topic in topics else 0
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                topics = self._admin.list_topics(timeout=LOGIN_SECONDS).topics  # asking for one topic would make it
+                return len(topics[self.topic].partitions) if self.topic in topics else 0
+            except KafkaException as error:
+                self._admin.poll(0)  # takes the news
+                if self._watched.login is not None or time.monotonic() > deadline:
+                    self._watched.fail(error)
 
     def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
-        topic = NewTopic(self._topic, partitions, replication_factor, config=dict(configs))
-        future = self._admin.create_topics([topic])[self._topic]
+        topic = NewTopic(self.topic, partitions, replication_factor, config=dict(configs))
+        future = self._admin.create_topics([topic])[self.topic]
         try:
             future.result(self._seconds)
         except KafkaException as error:
@@ -359,25 +358,26 @@ class ConfluentCluster(Cluster):
                 fail(error)
 
     def bounds(self, partitions: Iterable[int]) -> Bounds:
-        wanted = [TopicPartition(self._topic, p) for p in partitions]
-        both = [self._offsets({place: spec for place in wanted}) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())]
-        return {p: (begin, both[1][p]) for p, begin in both[0].items()}
+        wanted = [TopicPartition(self.topic, p) for p in partitions]
+        begins = self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {partition: (begin, ends[partition]) for partition, begin in begins.items()}
 
-    def _offsets(self, specs: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
-        futures = self._admin.list_offsets(specs, request_timeout=self._seconds)
+    def _offsets(self, places: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+        futures = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=self._seconds)
         answers = self._answer(futures)
         return {place.partition: answer.offset for place, answer in zip(futures, answers, strict=True)}
 
     def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
-        spec = OffsetSpec.for_timestamp(timestamp_ms)
-        offset = self._offsets({TopicPartition(self._topic, partition): spec})[partition]
+        place = TopicPartition(self.topic, partition)
+        offset = self._offsets([place], OffsetSpec.for_timestamp(timestamp_ms))[partition]
         return offset if offset >= 0 else None
 
     def read(self, partition: int, offset: int, max_messages: int) -> list[Message]:
         try:
-            reader = self._reader = self._reader or RawConsumer(self._reading())
+            reader = self._reader = self._reader or self._watched.made(RawConsumer, self._reading())
             if self._next != (partition, offset):
-                reader.assign([TopicPartition(self._topic, partition, offset)])
+                reader.assign([TopicPartition(self.topic, partition, offset)])
             first = reader.poll(READ_SECONDS)
             found = [] if first is None else [first, *reader.consume(max_messages - 1, 0)]
             messages = by_partition(found).get(partition, [])
@@ -390,10 +390,10 @@ class ConfluentCluster(Cluster):
     def committed(self, group: str) -> Offsets:
         futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
         (answer,) = self._answer(futures)
-        return offsets_of([place for place in answer.topic_partitions if place.topic == self._topic])
+        return offsets_of([place for place in answer.topic_partitions if place.topic == self.topic])
 
     def commit(self, group: str, offsets: Mapping[int, tuple[int, str]]) -> None:
-        stored = [TopicPartition(self._topic, p, offset, metadata=metadata) for p, (offset, metadata) in offsets.items()]
+        stored = places_of(self.topic, offsets)
         futures = self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, stored)])
         (answer,) = self._answer(futures)
         for place in answer.topic_partitions:
@@ -408,14 +408,15 @@ class ConfluentCluster(Cluster):
             fail(error)
 
     def trim(self, before: Mapping[int, int]) -> None:
-        self._answer(self._admin.delete_records([TopicPartition(self._topic, p, offset) for p, offset in before.items()]))
+        places = [TopicPartition(self.topic, partition, offset) for partition, offset in before.items()]
+        self._answer(self._admin.delete_records(places))
 
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
 
 
-def by_partition(found: list[RawMessage]) -> dict[int, list[Message]]:
+def by_partition(found: Iterable[Any]) -> dict[int, list[Message]]:
     """Messages of the client as Millrace's.
 
     :raises KafkaFault: all that was found is an error
@@ -448,6 +449,11 @@ def tell_of(error: KafkaError) -> None:
     if fault.kind in ("forbidden", "login", "missing") or error.fatal():
         raise fault
     log.warning("the Kafka client says: %s", fault)
+
+
+def places_of(topic: str, offsets: Mapping[int, tuple[int, str]]) -> list[TopicPartition]:
+    """Offsets to commit, for the client."""
+    return [TopicPartition(topic, p, offset, metadata=metadata) for p, (offset, metadata) in offsets.items()]
 
 
 def offsets_of(places: Iterable[TopicPartition]) -> Offsets:

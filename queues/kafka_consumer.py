@@ -131,8 +131,8 @@ class KafkaConsumer(Consumer):
         """
         if partition not in self._assigned:
             raise ValueError(
-                f"{self._name}: partition {partition} is not assigned to this consumer, which has {sorted(self._assigned)}: "
-                "seek in on_assigned or after a poll"
+                f"{self._name}: partition {partition} is not assigned to this consumer, which has "
+                f"{sorted(self._assigned)}: seek in on_assigned or after a poll"
             )
         if partition in self._starting:  # the client waits for on_assigned, and begins where that says
             self._starting[partition] = offset

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..errors import Conflict, InvalidInput, MillraceError, QueueFull, Unavailable, UpstreamError
+from ..errors import Conflict, GraphError, InvalidInput, MillraceError, QueueFull, Unavailable, UpstreamError
 from .kafka_address import KafkaAddress
 from .kafka_options import KafkaOptions
 
-Kind = Literal["unreachable", "unconfirmed", "login", "forbidden", "missing", "too_large", "full", "members", "moved", "other"]
+Kind = Literal[
+    "unreachable", "unconfirmed", "login", "option", "forbidden", "missing", "too_large", "full", "members", "moved",
+    "other",
+]  # fmt: skip
 
 
 class KafkaFault(Exception):
@@ -24,39 +27,47 @@ class KafkaFault(Exception):
         self.detail = detail
 
 
+# For each kind the class of the error and its text; every text ends with the client's own words.
+ERRORS: dict[Kind, tuple[type[MillraceError], str]] = {
+    "unreachable": (
+        Unavailable,
+        "no broker answers at {servers} within {connect_seconds:g} s: is the cluster running, the address right, and "
+        "security_protocol what that port speaks?",
+    ),
+    "unconfirmed": (
+        Unavailable,
+        "the brokers at {servers} did not confirm a message within {delivery_seconds:g} s; it may be there or not, "
+        "append it again; the option delivery_timeout_ms sets the time",
+    ),
+    "login": (
+        UpstreamError,
+        "the broker refused the login ({mechanism}, {user}): check sasl_mechanism, sasl_plain_username and "
+        "sasl_plain_password, or the certificates",
+    ),
+    "option": (GraphError, "the client refuses an option"),
+    "forbidden": (UpstreamError, "{user} may not do that: grant it in the cluster's ACLs"),
+    "missing": (UpstreamError, "the topic is gone or has no such partition: open the queue again"),
+    "too_large": (
+        InvalidInput,
+        "a message is larger than the topic takes: make it smaller, or raise the topic's max.message.bytes and the "
+        "option max_request_size",
+    ),
+    "full": (QueueFull, "the client's buffer is full: append less at a time"),
+    "members": (Conflict, "the group has members, so nobody else sets how far it is: stop them first"),
+    "moved": (UpstreamError, "the partition has gone to another member of the group"),
+    "other": (UpstreamError, "the client failed"),
+}
+
+
 def explained(fault: KafkaFault, address: KafkaAddress, options: KafkaOptions) -> MillraceError:
     """The error for the user: the situation, the place and the way out."""
-    url, detail = address.url, options.masked(fault.detail)
-    mechanism = options.of_client.get("sasl_mechanism") or options.of_client.get("security_protocol") or "PLAINTEXT"
-    match fault.kind:
-        case "unreachable":
-            return Unavailable(
-                f"{url}: no broker answers at {address.servers} within {options.connect_timeout_seconds:g} s: is the cluster "
-                f"running, the address right, and security_protocol what that port speaks? ({detail})"
-            )
-        case "unconfirmed":
-            seconds = options.of_client["delivery_timeout_ms"] / 1000
-            return Unavailable(
-                f"{url}: the brokers at {address.servers} did not confirm a message within {seconds:g} s; it may be there "
-                f"or not, append it again; the option delivery_timeout_ms sets the time ({detail})"
-            )
-        case "login":
-            return UpstreamError(
-                f"{url}: the broker refused the login ({mechanism}, {options.user}): check sasl_mechanism, "
-                f"sasl_plain_username and sasl_plain_password, or the certificates ({detail})"
-            )
-        case "forbidden":
-            return UpstreamError(f"{url}: {options.user} may not do that: grant it in the cluster's ACLs ({detail})")
-        case "missing":
-            return UpstreamError(f"{url}: the topic is gone or has no such partition: open the queue again ({detail})")
-        case "too_large":
-            return InvalidInput(
-                f"{url}: a message is larger than the topic takes: make it smaller, or raise the topic's max.message.bytes "
-                f"and the option max_request_size ({detail})"
-            )
-        case "full":
-            return QueueFull(f"{url}: the client's buffer is full: append less at a time ({detail})")
-        case "members":
-            return Conflict(f"{url}: the group has members, so nobody else sets how far it is: stop them first ({detail})")
-        case "moved" | "other":
-            return UpstreamError(f"{url}: {detail}")
+    kind, text = ERRORS[fault.kind]
+    of_client = options.of_client
+    situation = text.format(
+        servers=address.servers,
+        connect_seconds=options.connect_timeout_seconds,
+        delivery_seconds=of_client["delivery_timeout_ms"] / 1000,
+        mechanism=of_client.get("sasl_mechanism") or of_client.get("security_protocol") or "PLAINTEXT",
+        user=options.user,
+    )
+    return kind(f"{address.url}: {situation} ({options.masked(fault.detail)})")

@@ -104,7 +104,8 @@ class KafkaOptions:
         for name in options:
             if name not in own and name not in CLIENT:
                 known = [*own, *CLIENT]
-                raise GraphError(f"kafka://: there is no option '{name}'{near(name, known)}; there are {', '.join(sorted(known))}")
+                listed = ", ".join(sorted(known))
+                raise GraphError(f"kafka://: there is no option '{name}'{near(name, known)}; there are {listed}")
         mine = {name: value for name, value in options.items() if name in own}
         theirs = {**DEFAULTS, **{name: value for name, value in options.items() if name in CLIENT}}
         parsed = cls(**mine, of_client=theirs)
@@ -137,5 +138,6 @@ def _check(options: KafkaOptions, given: Mapping[str, Any]) -> None:
     session, interval = options.of_client["session_timeout_ms"], options.of_client["max_poll_interval_ms"]
     if interval < session:
         raise GraphError(
-            f"kafka://: max_poll_interval_ms ({interval}) is less than session_timeout_ms ({session}): raise it, or lower that"
+            f"kafka://: max_poll_interval_ms ({interval}) is less than session_timeout_ms ({session}): "
+            "raise the one or lower the other"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NoReturn, TypeVar
@@ -10,11 +12,24 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition, errors
 from kafka import KafkaConsumer as RawConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.net.selector import KernelEvent
-from kafka.structs import OffsetAndMetadata
+from kafka.future import Future as KafkaFuture
+from kafka.net.compat import KafkaNetClient
+from kafka.net.selector import NetworkSelector
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from .kafka_address import KafkaAddress
-from .kafka_client import Bounds, Client, Cluster, Confirmed, Member, Offsets, Rebalance, Sender, header_dict, header_list
+from .kafka_client import (
+    Bounds,
+    Client,
+    Cluster,
+    Confirmed,
+    Member,
+    Offsets,
+    Rebalance,
+    Sender,
+    header_dict,
+    header_list,
+)
 from .kafka_errors import KafkaFault, Kind
 from .kafka_options import KafkaOptions
 from .message import Message
@@ -22,25 +37,30 @@ from .message import Message
 T = TypeVar("T")
 MOST_MESSAGES = 500
 READ_SECONDS = 5.0
-LISTEN_SECONDS = 0.005
-KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Kind], ...] = (
+JOIN_SPARE_SECONDS = 10.0
+RETRY_SECONDS = 0.1
+MOVED = (
+    errors.CommitFailedError,
+    errors.RebalanceInProgressError,
+    errors.IllegalGenerationError,
+    errors.UnknownMemberIdError,
+    errors.FencedInstanceIdError,
+)
+UNREACHABLE = (
+    errors.KafkaTimeoutError,
+    errors.RequestTimedOutError,
+    errors.NodeNotReadyError,
+    errors.InvalidMetadataError,
+    errors.CoordinatorNotAvailableError,
+)
+KINDS: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
     ((errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError), "login"),
-    (errors.AuthorizationError, "forbidden"),
+    ((errors.AuthorizationError,), "forbidden"),
     ((errors.UnknownTopicOrPartitionError, errors.InvalidTopicError), "missing"),
     ((errors.MessageSizeTooLargeError, errors.RecordListTooLargeError), "too_large"),
-    (
-        (
-            errors.CommitFailedError,
-            errors.RebalanceInProgressError,
-            errors.IllegalGenerationError,
-            errors.UnknownMemberIdError,
-            errors.FencedInstanceIdError,
-        ),
-        "moved",
-    ),
-    (errors.NonEmptyGroupError, "members"),
-    ((errors.KafkaTimeoutError, errors.KafkaConnectionError, errors.RequestTimedOutError), "unreachable"),
-    ((errors.NodeNotReadyError, errors.InvalidMetadataError, errors.CoordinatorNotAvailableError), "unreachable"),
+    (MOVED, "moved"),
+    ((errors.NonEmptyGroupError,), "members"),
+    (UNREACHABLE, "unreachable"),
 )
 
 
@@ -67,7 +87,9 @@ class PythonClient(Client):
     def sender(self) -> Sender:
         settings = {**self._settings("connection", "producer"), "acks": "all", "enable_idempotence": True}
         settings["max_block_ms"] = settings["delivery_timeout_ms"]
-        settings["request_timeout_ms"] = min(settings.get("request_timeout_ms", 30_000), settings["delivery_timeout_ms"])
+        settings["request_timeout_ms"] = min(
+            settings.get("request_timeout_ms", 30_000), settings["delivery_timeout_ms"]
+        )
         return PythonSender(self._address.topic, settings)
 
     def member(self, group: str, rebalance: Rebalance) -> Member:
@@ -82,17 +104,71 @@ class PythonClient(Client):
 
     def _settings(self, *roles: Any) -> dict[str, Any]:
         milliseconds = int(self._options.connect_timeout_seconds * 1000)
-        settings: dict[str, Any] = {"bootstrap_servers": self._address.servers.split(","), "bootstrap_timeout_ms": milliseconds}
-        settings["reconnect_backoff_max_ms"] = 1_000
-        return {**settings, "metrics_enabled": False, **self._options.of(*roles)}
+        return {
+            "bootstrap_servers": self._address.servers.split(","),
+            "bootstrap_timeout_ms": milliseconds,
+            "reconnect_backoff_max_ms": 1_000,
+            "metrics_enabled": False,
+            **self._options.of(*roles),
+        }
 
 
-def made(kind: Any, settings: Mapping[str, Any]) -> Any:
+class _Connections:
+    """The network of one of the client's objects, so that it can be closed when that object did not come to be."""
+
+    def __init__(self) -> None:
+        self.net: NetworkSelector = None
+        self._client: KafkaNetClient = None
+
+    def __call__(self, **settings: Any) -> KafkaNetClient:
+        self.net = NetworkSelector(**settings)
+        self._client = KafkaNetClient(net=self.net, **settings)
+        return self._client
+
+    def close(self) -> None:
+        """Close connections and end the thread; 3.0.12 leaves both when it can not connect."""
+        if self._client is not None:
+            self._client.close()
+        if self.net is not None:
+            self.net.close()
+
+
+def made(kind: Any, settings: Mapping[str, Any], connections: _Connections | None = None) -> Any:
     """A connected object of the client; of the connection's options it gets those that it has."""
-    try:
-        return kind(**{name: value for name, value in settings.items() if name in kind.DEFAULT_CONFIG})
-    except (errors.KafkaError, ValueError, TypeError, AssertionError, OSError) as error:
-        fail(error)
+    connections = connections or _Connections()
+    known = {name: value for name, value in settings.items() if name in kind.DEFAULT_CONFIG}
+    with _Overheard() as reasons:
+        try:
+            return kind(**known, kafka_client=connections)
+        except errors.KafkaTimeoutError as error:
+            connections.close()
+            # A refused login is a closed connection here; only the log says so.
+            is_refusal = "socket disconnected" in reasons.last or "Sasl" in reasons.last
+            is_login = "sasl_mechanism" in settings and is_refusal
+            raise KafkaFault("login" if is_login else "unreachable", reasons.last or str(error)) from error
+        except (errors.KafkaError, ValueError, TypeError, AssertionError, OSError) as error:
+            connections.close()
+            raise KafkaFault("option", fault_of(error).detail) from error
+
+
+class _Overheard(logging.Handler):
+    """Why the client can not connect: it tells that to its log only."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith("Bootstrap connection"):
+            self.last = text.partition(" failed: ")[2].partition(" (backoff")[0]
+
+    def __enter__(self) -> _Overheard:
+        logging.getLogger("kafka.net.manager").addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("kafka.net.manager").removeHandler(self)
 
 
 class PythonSender(Sender):
@@ -131,31 +207,35 @@ def unconfirmed(error: Exception) -> KafkaFault:
 
 
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Hands the news over and waits, on the client's own loop: it keeps up the heartbeats, and takes commits, meanwhile."""
+    """Hands the news over and waits on the client's own loop, which sends heartbeats and commits meanwhile."""
 
-    def __init__(self, rebalance: Rebalance) -> None:
-        self._rebalance = rebalance
+    def __init__(self, rebalance: Rebalance, net: NetworkSelector) -> None:
+        self._rebalance, self._net = rebalance, net
         self.consumer: RawConsumer = None
 
+    async def _until(self, future: Future[T]) -> T:
+        """Wait for another thread."""
+        done = KafkaFuture()
+        future.add_done_callback(lambda _: self._net.call_soon_threadsafe(lambda: done.success(None) and None))
+        await done
+        return future.result()
+
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await _until(self._rebalance.revoked([place.partition for place in revoked]))
+        await self._until(self._rebalance.revoked([place.partition for place in revoked]))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         topics = {place.partition: place for place in assigned}
-        starts = await _until(self._rebalance.assigned(list(topics)))
+        starts = await self._until(self._rebalance.assigned(list(topics)))
         for partition, offset in starts.items():
             self.consumer.seek(topics[partition], offset)
         self.consumer.pause(*(place for partition, place in topics.items() if partition not in starts))
 
+    def lose(self, lost: Iterable[TopicPartition]) -> None:
+        """Tell of partitions that have gone without the client's saying so."""
+        self._rebalance.lost([place.partition for place in lost]).result()
+
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        await _until(self._rebalance.lost([place.partition for place in lost]))
-
-
-async def _until(future: Future[T]) -> T:
-    """Wait for another thread; the client's loop has no other way to be woken from outside."""
-    while not future.done():
-        await KernelEvent("_sleep", LISTEN_SECONDS)
-    return future.result()
+        await self._until(self._rebalance.lost([place.partition for place in lost]))
 
 
 class PythonMember(Member):
@@ -163,17 +243,47 @@ class PythonMember(Member):
 
     def __init__(self, topic: str, settings: dict[str, Any], rebalance: Rebalance) -> None:
         self._topic = topic
-        self._consumer = made(RawConsumer, settings)
-        listener = _Listener(rebalance)
+        connections = _Connections()
+        self._consumer = made(RawConsumer, settings, connections)
+        listener = _Listener(rebalance, connections.net)
         listener.consumer = self._consumer
-        self._consumer.subscribe([topic], listener=listener)
+        self._listener = listener
+        self._longest_join_seconds = settings["max_poll_interval_ms"] / 1000 + JOIN_SPARE_SECONDS
+        self._stable_at = time.monotonic()
+        try:
+            self._subscribe()
+        except errors.KafkaError as error:
+            self._consumer.close(autocommit=False)
+            fail(error)
+
+    def _subscribe(self) -> None:
+        """Join at the next poll, with the topic's partitions known.
+
+        Version 3.0.12 that leads a group and learns of partitions joins anew for that; a poll that ends meanwhile
+        forgets that it was joining (ConsumerCoordinator.need_rejoin), and it never becomes a member.
+        """
+        self._consumer.subscribe([self._topic], listener=self._listener)
+        self._consumer.partitions_for_topic(self._topic)
 
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=MOST_MESSAGES)
+            if not found:
+                self._join_again_if_stuck()
         except errors.KafkaError as error:
             fail(error)
         return {place.partition: messages_of(records) for place, records in found.items()}
+
+    def _join_again_if_stuck(self) -> None:
+        """The same fault when a topic gets more partitions; the broker ends every true join within that time."""
+        now = time.monotonic()
+        if self._consumer.group_metadata().state is not MemberState.REBALANCING:
+            self._stable_at = now
+        elif now - self._stable_at > self._longest_join_seconds:
+            self._listener.lose(self._consumer.assignment())
+            self._consumer.unsubscribe()
+            self._subscribe()
+            self._stable_at = now
 
     def _mine(self, partitions: Iterable[int]) -> list[TopicPartition]:
         wanted = set(partitions)
@@ -223,7 +333,7 @@ class PythonCluster(Cluster):
     def __init__(
         self, topic: str, options: KafkaOptions, settings: dict[str, Any], reading: Callable[[], dict[str, Any]]
     ) -> None:
-        self._topic = topic
+        self.topic = topic
         self._milliseconds = int(options.connect_timeout_seconds * 1000)
         self._reading = reading
         self._reader: RawConsumer = None
@@ -231,22 +341,32 @@ class PythonCluster(Cluster):
         self._admin = made(KafkaAdminClient, settings)
 
     def _place(self, partition: int) -> TopicPartition:
-        return TopicPartition(self._topic, partition)
+        return TopicPartition(self.topic, partition)
+
+    def _retried(self, question: Callable[..., T], *arguments: object) -> T:
+        """The answer of the admin client, which does not ask again by itself while a coordinator is coming up."""
+        deadline = time.monotonic() + self._milliseconds / 1000
+        while True:
+            try:
+                return question(*arguments)
+            except errors.RetriableError as error:
+                if time.monotonic() > deadline:
+                    fail(error)
+                time.sleep(RETRY_SECONDS)
+            except errors.KafkaError as error:
+                fail(error)
 
     def partitions(self) -> int:
-        try:
-            if self._topic not in self._admin.list_topics():
-                return 0
-            (topic,) = self._admin.describe_topics([self._topic])
-        except errors.KafkaError as error:
-            fail(error)
+        if self.topic not in self._retried(self._admin.list_topics):
+            return 0
+        (topic,) = self._retried(self._admin.describe_topics, [self.topic])
         return len(topic["partitions"])
 
     def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
         topic = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": dict(configs)}
         try:
-            self._admin.create_topics({self._topic: topic}, timeout_ms=self._milliseconds)
-            self._admin.wait_for_topics([self._topic], timeout_ms=self._milliseconds)
+            self._admin.create_topics({self.topic: topic}, timeout_ms=self._milliseconds)
+            self._admin.wait_for_topics([self.topic], timeout_ms=self._milliseconds)
         except errors.TopicAlreadyExistsError:
             return
         except errors.KafkaError as error:
@@ -289,38 +409,30 @@ class PythonCluster(Cluster):
         return messages
 
     def committed(self, group: str) -> Offsets:
-        try:
-            found = self._admin.list_group_offsets(group)[group]
-        except errors.KafkaError as error:
-            fail(error)
+        found = self._retried(self._admin.list_group_offsets, group)[group]
         return {
             place.partition: (stored.offset, stored.metadata or "")
             for place, stored in found.items()
-            if place.topic == self._topic and stored.offset >= 0
+            if place.topic == self.topic and stored.offset >= 0
         }
 
     def commit(self, group: str, offsets: Mapping[int, tuple[int, str]]) -> None:
         stored = {self._place(p): OffsetAndMetadata(offset, metadata, -1) for p, (offset, metadata) in offsets.items()}
-        try:
-            answers = self._admin.alter_group_offsets(group, stored)
-        except errors.KafkaError as error:
-            fail(error)
-        for answer in answers.values():
+        self._retried(self._commit, group, stored)
+
+    def _commit(self, group: str, stored: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        for answer in self._admin.alter_group_offsets(group, stored).values():
+            fault = fault_of(answer())
+            if fault.kind == "moved":
+                raise KafkaFault("members", fault.detail)
             if answer is not errors.NoError:
-                fault = fault_of(answer())
-                raise KafkaFault("members", fault.detail) if fault.kind == "moved" else fault
+                raise answer()
 
     def groups(self) -> list[str]:
-        try:
-            return [group["group_id"] for group in self._admin.list_groups()]
-        except errors.KafkaError as error:
-            fail(error)
+        return [group["group_id"] for group in self._retried(self._admin.list_groups)]
 
     def trim(self, before: Mapping[int, int]) -> None:
-        try:
-            self._admin.delete_records({self._place(p): offset for p, offset in before.items()}, self._milliseconds)
-        except errors.KafkaError as error:
-            fail(error)
+        self._retried(self._admin.delete_records, {self._place(p): o for p, o in before.items()}, self._milliseconds)
 
     def close(self) -> None:
         try:

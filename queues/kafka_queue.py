@@ -92,8 +92,12 @@ class KafkaQueue(Queue):
     @property
     def _open(self) -> Cluster:
         if self._cluster is None:
-            raise Unavailable(f"{self.address.url} is not open: `await queue.open()` or `async with` it first")
+            raise self._closed
         return self._cluster
+
+    @property
+    def _closed(self) -> Unavailable:
+        return Unavailable(f"{self.address.url} is not open: `await queue.open()` or `async with` it first")
 
     @property
     def partitions(self) -> int:
@@ -108,19 +112,19 @@ class KafkaQueue(Queue):
         """
         if not messages:
             return []
-        placed = [self._placed(message) for message in messages]
-        assert_open, appender = self._open, self._appender
+        appender = self._appender
         if appender is None:
-            raise Unavailable(f"{assert_open} is closed")
+            raise self._closed
         try:
-            return await appender.append(placed)
+            return await appender.append([self._placed(message) for message in messages])
         except KafkaFault as fault:
             raise explained(fault, self.address, self.options) from fault
 
     def _placed(self, message: Message) -> Message:
         """The message for its partition; where it has a key the client finds that."""
         if message.partition >= self.partitions:
-            raise ValueError(f"{self.address.url} has the partitions 0 to {self.partitions - 1}, the message is for {message.partition}")
+            has = f"{self.address.url} has the partitions 0 to {self.partitions - 1}"
+            raise ValueError(f"{has}, the message is for {message.partition}")
         if message.partition >= 0 or message.key is not None:
             return message
         self._turn = (self._turn + 1) % self.partitions

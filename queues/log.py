@@ -58,12 +58,14 @@ class LogOptions:
 
         :raises GraphError: one is unknown, or its value can not be
         """
-        known = [option.name for option in fields(cls)]
+        known = {option.name: option.default for option in fields(cls)}
         for name, value in options.items():
             if name not in known:
                 raise GraphError(f"log://: there is no option '{name}'{near(name, known)}; known: {', '.join(known)}")
-            if name != "durability" and not (isinstance(value, int | float) and value > 0):
-                raise GraphError(f"log://: the option {name} is a number above 0, not {value!r}")
+            kind = int if isinstance(known[name], int) else int | float
+            if name != "durability" and not (isinstance(value, kind) and value > 0):
+                whole = "whole " if kind is int else ""
+                raise GraphError(f"log://: the option {name} is a {whole}number above 0, not {value!r}")
         parsed = cls(**options)
         if parsed.durability not in DURABILITIES:
             raise GraphError(f"log://: durability is one of {', '.join(DURABILITIES)}, not {parsed.durability!r}")
@@ -106,6 +108,7 @@ class LogQueue(Queue):
     async def open(self) -> Self:
         """Make the topic when it does not exist, and open it."""
         if self._log is None:
+            self._loop = asyncio.get_running_loop()
             given = self.options
             options = TopicOptions(given.durability, given.map_bytes, given.retention_every_seconds)
             self._log = logs.acquire(self.path, lambda: TopicLog(self.path, self._wanted, options), settings=options)
@@ -188,7 +191,7 @@ class LogQueue(Queue):
             def step(session: LogSession, partition: int = partition, offset: int = offset) -> int:
                 return session.trim(partition, before=offset)
 
-            while count := await self._topic.writer.submit(step):
+            while count := await self._topic.writer.submit(step, frees=True):
                 deleted += count
         return deleted
 
@@ -217,11 +220,12 @@ class LogQueue(Queue):
         on_assigned: OnAssigned | None = None,
         on_revoked: OnRevoked | None = None,
     ) -> Consumer:
-        """A new member of a group; it joins when it is first polled. On a running event loop."""
+        """A new member of a group; it joins when it is first polled."""
+        topic, members = self._topic, self._members
         if self._bell is None:
-            self._bell = Bell(self.path / "bells")
+            self._bell = Bell(self.path / "bells", self._loop)
         consumer = LogConsumer(
-            self._topic, self._members, self._bell, check_name(group),
+            topic, members, self._bell, check_name(group),
             start=start, on_assigned=on_assigned, on_revoked=on_revoked,
         )  # fmt: skip
         self._consumers.append(consumer)

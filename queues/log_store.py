@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, get_args
@@ -69,8 +70,10 @@ class Store:
                 metasync=durability == "fsync",
                 max_dbs=MAX_TABLES,
                 max_readers=MAX_READERS,
+                max_spare_txns=0,  # a forked child that closes its copy would free the slot of a spare one for us all
                 mode=0o666,
             )
+        _open.add(self)
         self.check_readers()
 
     def table(self, name: str) -> Table:
@@ -80,7 +83,7 @@ class Store:
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """What `work` reads, in one snapshot. Microseconds; any thread."""
-        self._check_fork()
+        self.check_process()
         try:
             with self._reading, self._environment.begin() as txn:
                 return work(txn)
@@ -94,7 +97,7 @@ class Store:
 
         :raises QueueFull: the map or the disk is full
         """
-        self._check_fork()
+        self.check_process()
         try:
             return self._write(work)
         except lmdb.MapResizedError:
@@ -151,15 +154,55 @@ class Store:
         """Free the slots of readers that were killed; they would keep old pages from being used again."""
         return int(self._environment.reader_check())
 
-    def _check_fork(self) -> None:
+    def check_process(self) -> None:
+        """Raise :class:`StoreForked` in a process that was forked after the store was opened."""
         if os.getpid() != self._pid:
             raise StoreForked(self.path)
 
+    def hold(self) -> None:
+        """Wait until no transaction is open, and let none begin."""
+        self._writing.acquire()
+        self._reading.acquire()
+
+    def go_on(self) -> None:
+        """Let transactions begin again."""
+        self._reading.release()
+        self._writing.release()
+
+    def abandon(self) -> None:
+        """Close the copy of a forked child, which may then open the same path; the parent's is untouched."""
+        self._environment.close()
+        self.go_on()
+
     def close(self) -> None:
         """Close the environment."""
+        _open.discard(self)
         if os.getpid() == self._pid:
             with self._writing, self._reading:
                 self._environment.close()
+
+
+_open: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for store in _open:
+        store.hold()
+
+
+def _after_fork_in_parent() -> None:
+    for store in _open:
+        store.go_on()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_open):
+        store.abandon()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _error_number(error: BaseException) -> int:

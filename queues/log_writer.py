@@ -37,6 +37,7 @@ class _Job(Generic[S]):
     size: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    frees: bool
     outcome: Any = None
     error: BaseException | None = None
 
@@ -77,18 +78,20 @@ class Writer(Generic[S]):
         self._thread = threading.Thread(target=self._run, name=f"millrace-log-{store.path.name}", daemon=True)
         self._thread.start()
 
-    async def submit(self, work: Callable[[S], T], *, size: int = 0) -> T:
+    async def submit(self, work: Callable[[S], T], *, size: int = 0, frees: bool = False) -> T:
         """What `work` answers, once its transaction is durable. If the caller is cancelled, it is still written.
 
         :param size: about how many bytes it writes
+        :param frees: it deletes; in a full store it may go a little past the limit for that
         :raises QueueFull: the store is full; nothing of this job was written
         """
+        self.store.check_process()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._waiting:
             if self._stopping:
                 raise Unavailable(f"{self.store.path}: the queue is closed")
-            self._jobs.append(_Job(work, size, loop, future))
+            self._jobs.append(_Job(work, size, loop, future, frees))
             self._waiting.notify()
         return await future
 
@@ -169,7 +172,9 @@ class Writer(Generic[S]):
 
     def _write_after_making_room(self, jobs: list[_Job[S]]) -> bool:
         with contextlib.suppress(Exception):  # the caller is told of the first error, which says what to do
-            if self.store.adopt_growth() or self._make_room():
+            if jobs[0].frees:
+                self.store.make_room()
+            if jobs[0].frees or self.store.adopt_growth() or self._make_room():
                 self._write_together(jobs)
                 return True
         return False

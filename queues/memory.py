@@ -75,3 +75,5 @@ class MemoryQueue:
     def close(self) -> None:
         """Forget all messages."""
         self.messages.clear()
+        self._read = self._next_offset
+        self._space.set()

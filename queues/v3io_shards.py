@@ -33,7 +33,9 @@ class Shards:
     async def end(self, shard: int) -> int:
         """The offset that comes next, as far as is known: the next number."""
         item = await self.stream.item(str(shard), names=(LAST_NUMBER,))
-        if item is not None and LAST_NUMBER in item:
+        if item is None:  # no record yet
+            return FIRST
+        if LAST_NUMBER in item:
             return int(item[LAST_NUMBER]) + 1
         if await self._first(shard, await self.stream.seek(shard, "EARLIEST")) is None:
             return FIRST

@@ -11,6 +11,6 @@ from .merge import Merge
 from .remote import BatchHttpRequests, RemoteStep
 
 __all__ = [
-    "DROPPED", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "Extend", "Filter", "FlatMap", "Flatten", "ForEach", "HoldingStep",
-    "LibraryStep", "Map", "MapClass", "Merge", "RemoteStep",
+    "DROPPED", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "Extend", "Filter", "FlatMap", "Flatten",
+    "ForEach", "HoldingStep", "LibraryStep", "Map", "MapClass", "Merge", "RemoteStep",
 ]  # fmt: skip

@@ -115,7 +115,7 @@ class RemoteStep:
             return await self._try(method, url, headers, payload)
 
     def _address(self, event: Any, body: Any) -> str:
-        url: str = self._url_of(body) if self._url_of is not None else self.url
+        url = str(self._url_of(body) if self._url_of is not None else self.url)
         subpath = event.path if self.subpath == PATH else self.subpath
         return f"{url.rstrip('/')}/{subpath.lstrip('/')}" if subpath else url
 

@@ -83,6 +83,12 @@ def test_the_version_is_the_same_everywhere(wheel):
     assert f"\nVersion: {millrace.__version__}\n" in metadata
 
 
+def test_the_licence_is_named_and_its_text_is_there(wheel):
+    (metadata,) = (text.decode() for name, text in wheel.items() if name.endswith("/METADATA"))
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert any(name.endswith("/LICENSE") for name in wheel)
+
+
 def test_import_millrace_is_quick():
     code = "import time; t = time.perf_counter(); import millrace; print((time.perf_counter() - t) * 1000)"
     assert min(float(run(code).stdout) for _ in range(3)) < IMPORT_LIMIT_MS

@@ -23,11 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print each fault on its line and return 1, or say that there is none and return 0."""
     # For start-up.
-    from ..graph.checks import problems  # noqa: PLC0415
-    from .check import step_problems  # noqa: PLC0415
+    from ..functions.check import function_problems  # noqa: PLC0415
 
     function, sources = load(options.target, trusted=options.trusted)
-    faults = [*problems(function.graph, function.spec.functions), *step_problems(function, sources)]
+    faults = function_problems(function, sources)
     for fault in faults:
         print(f"millrace: {' '.join(str(fault).split())}", file=sys.stderr)
     if faults:

@@ -6,27 +6,18 @@ import asyncio
 
 from aiohttp import web
 
-from ...errors import BadRequest, BodyTooLarge, RequestError
+from ...errors import BadRequest, BodyTooLarge, RequestError, RequestTimeout
 
 # Those that aiohttp's parser decompresses; brotli and zstandard need packages that may not be there.
 ENCODINGS = ("gzip", "deflate", "identity")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class BodyTimeout(RequestError):
-    """The client did not send its whole body in time."""
-
-    status = 408
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body did not arrive within {seconds:g} s (--request-timeout-seconds)")
-
-
 async def read_body(request: web.BaseRequest, *, max_body_bytes: int, timeout_seconds: float) -> bytes:
     """The whole body of a request, decompressed. One that says that it is too large is refused before it is read.
 
     :raises BodyTooLarge: it has more than `max_body_bytes`, as it came or decompressed
-    :raises BodyTimeout: it did not arrive in time
+    :raises RequestTimeout: it did not arrive in time
     :raises BadRequest: its encoding is not known, or it is broken
     :raises ConnectionError: the client went away
     """
@@ -43,7 +34,7 @@ async def read_body(request: web.BaseRequest, *, max_body_bytes: int, timeout_se
         async with asyncio.timeout(timeout_seconds):
             return await _read(request, max_body_bytes)
     except TimeoutError:
-        raise BodyTimeout(timeout_seconds) from None
+        raise RequestTimeout(timeout_seconds) from None
     except (ConnectionError, RequestError):
         raise
     except Exception as error:

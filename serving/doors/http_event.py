@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import numpy as np
-import orjson
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
-from ...errors import BadRequest
 from ..engine.event import Event, MockTrigger
-from ..models.binary import split_binary
-from ..models.dialect import BINARY_HEADER
-from ..models.tensors import decode_inputs
+from ..models.headers import BINARY_HEADER
+from .binary_body import parse_binary
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER, parse_body
 
-FORM = "application/x-www-form-urlencoded"
-BINARY_SIZE = "binary_data_size"
 HTTP = MockTrigger("http", "http")
 
 # Looked up in every request; an istr is compared without being folded to one case each time.
@@ -87,49 +81,7 @@ def split_target(target: str) -> tuple[str, str]:
 def parse_raw(raw: bytes, content_type: str | None) -> Any:
     """The body by its content type. No body is ``None``, unless the type says text or bytes.
 
-    ``curl -d`` sends JSON as a form unless it is told otherwise, so a form that is JSON is taken as JSON.
-
-    >>> parse_raw(b'{"x": 1}', FORM), parse_raw(b"x=1", FORM), parse_raw(b"", None)
-    ({'x': 1}, b'x=1', None)
+    >>> parse_raw(b'{"x": 1}', None), parse_raw(b"", None), parse_raw(b"", "text/plain")
+    ({'x': 1}, None, '')
     """
-    if not raw and not content_type:
-        return None
-    if content_type is not None and content_type.startswith(FORM):
-        try:
-            return orjson.loads(raw)
-        except ValueError:
-            return raw
-    return parse_body(raw, content_type)
-
-
-def parse_binary(raw: bytes, length: str) -> dict[str, Any]:
-    """A body with binary tensors, as the body that the same tensors have in JSON, with arrays as their ``data``.
-
-    :param length: the header ``Inference-Header-Content-Length``
-    """
-    if not (length.isascii() and length.isdigit()):
-        raise BadRequest(f"{BINARY_HEADER} is {length!r}, not the length of the JSON in bytes")
-    head, rest = split_binary(raw, int(length))
-    if not rest and not any(_binary_size(tensor) is not None for tensor in _tensors(head)):
-        return head
-    arrays = decode_inputs(head, rest)
-    by_name = {head["inputs"][0]["name"]: arrays} if isinstance(arrays, np.ndarray) else arrays
-    return {**head, "inputs": [_with_array(tensor, by_name[tensor["name"]]) for tensor in head["inputs"]]}
-
-
-def _tensors(head: dict[str, Any]) -> list[Any]:
-    inputs = head.get("inputs")
-    return inputs if isinstance(inputs, list) else []
-
-
-def _binary_size(tensor: Any) -> Any:
-    parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
-    return parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
-
-
-def _with_array(tensor: dict[str, Any], array: Any) -> dict[str, Any]:
-    if _binary_size(tensor) is None:
-        return tensor
-    parameters = {name: value for name, value in tensor["parameters"].items() if name != BINARY_SIZE}
-    made = {name: value for name, value in tensor.items() if name != "parameters"} | {"data": array}
-    return made | {"parameters": parameters} if parameters else made
+    return parse_body(raw, content_type) if raw or content_type else None

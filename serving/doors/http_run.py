@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ...errors import MillraceError
+from ...errors import CannotListen
 from ..engine.engine import Engine
 from .http import HttpServer, HttpSettings
 from .queues import MemoryStreams
@@ -22,19 +21,6 @@ from .queues import MemoryStreams
 logger = logging.getLogger("millrace.http")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class CannotListen(MillraceError):
-    """The address can not be listened on."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        if error.errno == errno.EADDRINUSE:
-            why = "is used by another program; choose another with --port, or a free one with --port 0"
-        elif error.errno in (errno.EACCES, errno.EPERM):
-            why = "may not be used by this user; choose a port of 1024 or more with --port"
-        else:
-            why = f"can not be listened on ({error.strerror or error}); choose an address of this machine with --host"
-        super().__init__(f"port {port} of {host} {why}")
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from typing import Any
 
-from .http_run import STOP_SIGNALS, CannotListen
+from ...errors import CannotListen
+from .http_run import STOP_SIGNALS
 
 logger = logging.getLogger("millrace.workers")
 

@@ -17,7 +17,7 @@ from ..engine.context import GraphContext
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
 from ..engine.stream import StreamAnswer
-from .front import HEALTH, error_response, health, parse_body, plain, to_response, with_event_headers
+from .front import HEALTH, error_response, health, plain, read_body, to_response, with_event_headers
 from .queues import MemoryStreams
 
 logger = logging.getLogger("millrace.mock")
@@ -71,7 +71,8 @@ class MockServer:
     ) -> Any:
         """Send one event and return its answer.
 
-        :param body: text and bytes are parsed as JSON when the content type is JSON or absent
+        :param body: text and bytes are parsed as JSON when the content type is JSON or absent, and as binary
+            tensors where the headers say so
         :param method: default: POST with a body, GET without
         :param silent: return a :class:`Response` with an error status instead of raising
         :param get_body: return the answer's body; otherwise the :class:`Response` that HTTP would send
@@ -108,7 +109,7 @@ class MockServer:
         except Exception as error:
             return self._failed(error, silent)
         if get_body and type(answer) not in _SPECIAL:
-            return answer
+            return plain(answer)
         return aiter(answer) if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     def emit(self, body: Any) -> Any:
@@ -124,7 +125,8 @@ class MockServer:
     def run(self, event: Event, context: Any = None, get_body: bool = False, extra_args: Any = None) -> Any:
         """Run an event made by hand; the answer as a :class:`Response`, with `get_body` its body; a stream as it is."""
         try:
-            event.body = parse_body(event.body, event.content_type or self._content_type)
+            if isinstance(event.body, (str, bytes, bytearray, memoryview)):
+                event.body = read_body(event.body, event.content_type or self._content_type, event.headers)
             answer = self.engine.run(event)
         except Exception as error:
             return error_response(self.engine, error)
@@ -137,7 +139,7 @@ class MockServer:
         event_id: str | None, trigger: Any, offset: int | None, time: datetime | None,
     ) -> Any:  # fmt: skip
         if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
-            body = parse_body(body, content_type or self._content_type)
+            body = read_body(body, content_type or self._content_type, headers)
         method = method or ("GET" if body is None else "POST")
         event = Event(
             body, content_type, dict(headers) if headers else None, method, path, event_id, trigger, offset or 0, time

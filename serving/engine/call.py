@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,12 +12,14 @@ from ...errors import BadStepArguments, GraphError, MillraceError, near
 from ...steps.base import HoldingStep, LibraryStep, is_async
 from ...steps.expressions import compile_expression, is_expression
 from ..graph.options import OPTION_NAMES, StepOptions
+from ..graph.router import RouterStep
 from ..graph.step import TaskStep
 from .context import GraphContext
 from .names import Namespace
+from .parameters import asked_for, check_arguments, parameters_of, split_options, takes_any
 
+DEFAULT_ROUTER = "millrace.serving.ModelRouter"
 Kind = Literal["map", "filter", "flat_map", "hold", "stream"]
-INJECTED = ("context", "name", "input_path", "result_path", "full_event", "graph_step")
 STEP_PARAMETERS = ("class_name", "handler", "after", "before", "function", "full_event", "input_path", "result_path",
                    "cycle_to", "max_iterations")  # fmt: skip
 
@@ -69,6 +70,13 @@ class Workshop:
         return self if namespace is None else replace(self, namespace=namespace)
 
 
+def with_default_class(step: TaskStep) -> TaskStep:
+    """The step, with the class that a router has when it names none."""
+    if isinstance(step, RouterStep) and step.class_name is None and step.handler is None:
+        return replace(step, class_name=DEFAULT_ROUTER)
+    return step
+
+
 def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
     """Find, build and classify what a task step runs.
 
@@ -81,6 +89,7 @@ def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
             class_name, handler = None, found
         else:
             class_name = found
+    check_is_router(step, class_name, path)
     if class_name is None:
         call = _of_function(step, _function(handler, path, shop), path, shop)
     elif isinstance(class_name, type):
@@ -91,11 +100,11 @@ def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
         call = replace(call, takes_event=step.full_event)
     call = replace(call, is_async=is_async(call.fn), kind=_streaming(call))
     if shop.plain_only:
-        _check_plain(call, path)
+        check_plain(call, path)
     return call
 
 
-def _check_plain(call: Call, path: str) -> None:
+def check_plain(call: Call, path: str) -> None:
     """The sync engine runs plain chains in the caller's thread."""
     what = "is async" if call.is_async else _NOT_PLAIN.get(call.kind)
     if what is not None:
@@ -149,17 +158,13 @@ def _with_context(fn: Callable[..., Any], context: GraphContext | None) -> Calla
 
 
 def _of_class(step: TaskStep, cls: type, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
-    parameters = _parameters(cls)
-    arguments, options = split_options(step, known=parameters)
-    arguments = _resolved(arguments, parameters, path, shop)
-    arguments |= _asked_for(step, parameters, shop) | extra
-    _check_arguments(cls, arguments, parameters, path)
+    arguments, options = constructor_arguments(step, cls, path, shop, extra)
 
     def make(context: GraphContext = shop.context) -> Any:
         return make_object(cls, arguments | ({"context": context} if "context" in arguments else {}), path)
 
     if options.execution == "process" and not issubclass(cls, (LibraryStep, HoldingStep)):
-        probe = _method(step, cls, path)
+        probe = method_of(step, cls, path)
         return Call(probe[0], "map", probe[1], options=options, remake=_Remake(cls, arguments, step.handler, path))
     return _of_object(step, make(), path, shop, options)
 
@@ -177,7 +182,14 @@ class _Remake:
         target = make_object(self.cls, self.arguments, self.path)
         init(target, "process", self.path)
         step = TaskStep(name=self.path, handler=self.handler)
-        return _method(step, target, self.path)[0]
+        return method_of(step, target, self.path)[0]
+
+
+def check_is_router(step: TaskStep, found: Any, path: str) -> None:
+    """A router must be a router in the graph too, where it has routes."""
+    if getattr(found, "step_kind", step.kind) != step.kind:
+        name = step.class_name if isinstance(step.class_name, str) else getattr(found, "__name__", type(found).__name__)
+        raise GraphError(f"step '{path}': {name} is a router; add it as '*{name}', and its routes with add_route()")
 
 
 def _of_given_object(step: TaskStep, target: Any, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
@@ -188,7 +200,7 @@ def _of_given_object(step: TaskStep, target: Any, path: str, shop: Workshop, ext
     own = getattr(target, "context", None)
     if hasattr(target, "context") and (own is None or isinstance(own, GraphContext)):
         target.context = shop.context
-    if getattr(target, "name", step.name) is None:
+    if getattr(target, "name", step.name) in (None, type(target).__name__):  # nobody gave it one
         target.name = step.name
     for name, value in extra.items():
         setattr(target, name, value)
@@ -203,7 +215,7 @@ def _of_object(step: TaskStep, target: Any, path: str, shop: Workshop, options: 
         return Call(_not_called, "hold", target=target, options=options)
     if isinstance(target, LibraryStep) and step.handler is None:
         return Call(target.fn, target.operation, target=target, options=options)
-    fn, takes_event = _method(step, target, path)
+    fn, takes_event = method_of(step, target, path)
     return Call(fn, "map", takes_event, target=target, options=options, remake=lambda: fn)
 
 
@@ -211,7 +223,29 @@ def _not_called(body: Any) -> Any:
     raise NotImplementedError("a holding step is not called")
 
 
-def _method(step: TaskStep, target: Any, path: str) -> tuple[Callable[..., Any], bool]:
+def constructor_arguments(
+    step: TaskStep, cls: type, path: str, shop: Workshop, extra: dict[str, Any]
+) -> tuple[dict[str, Any], StepOptions]:
+    """All arguments for a step's class, checked, and the engine's options written among them.
+
+    :param extra: further constructor arguments (a router's ``routes``)
+    :raises BadStepArguments: the class does not take one of them, or needs one more
+    """
+    parameters = parameters_of(cls)
+    given, options = split_options(step, known=parameters)
+    arguments = {}
+    for name, value in given.items():
+        # A name with a leading underscore says that its value names a function or is an expression.
+        if name.startswith("_") and name not in parameters:
+            arguments[name[1:]] = _function(value, path, shop)
+        else:
+            arguments[name] = value
+    arguments |= asked_for(step, parameters, shop.context) | extra
+    check_arguments(cls, arguments, parameters, path, written=step.class_args)
+    return arguments, options
+
+
+def method_of(step: TaskStep, target: Any, path: str) -> tuple[Callable[..., Any], bool]:
     """The method that gets the events, and whether it gets the event or the body."""
     kind = target.__name__ if isinstance(target, type) else type(target).__name__
     if step.handler is not None:
@@ -229,82 +263,6 @@ def _method(step: TaskStep, target: Any, path: str) -> tuple[Callable[..., Any],
     if callable(target) and not isinstance(target, type):
         return target, False
     raise GraphError(f"step '{path}': {kind} has no method do(body) or do_event(event), and no handler= names another")
-
-
-def split_options(step: TaskStep, *, known: Any) -> tuple[dict[str, Any], StepOptions]:
-    """The arguments of the step's class, and the engine's options written among them."""
-    mine = {name: value for name, value in step.class_args.items() if name in OPTION_NAMES and name not in known}
-    arguments = {name: value for name, value in step.class_args.items() if name not in mine}
-    return arguments, step.options.overlaid(mine)
-
-
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """The named parameters of a class, those of its bases included where it passes ``**kwargs`` on."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        if base is object:
-            break
-        try:
-            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-        except (ValueError, TypeError):  # written in C, without a signature: it takes what it takes
-            parameters = [inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
-        found = {p.name: p for p in parameters} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            found = {name: p for name, p in found.items() if p.kind is not p.VAR_KEYWORD}
-            break
-    return found
-
-
-def _takes_any(parameters: dict[str, inspect.Parameter]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _resolved(arguments: dict[str, Any], parameters: Any, path: str, shop: Workshop) -> dict[str, Any]:
-    """Arguments with a leading underscore name a function or hold an expression."""
-    resolved = {}
-    for name, value in arguments.items():
-        if name.startswith("_") and name not in parameters:
-            resolved[name[1:]] = _function(value, path, shop)
-        else:
-            resolved[name] = value
-    return resolved
-
-
-def _asked_for(step: TaskStep, parameters: dict[str, inspect.Parameter], shop: Workshop) -> dict[str, Any]:
-    values = {
-        "context": shop.context, "name": step.name, "input_path": step.input_path, "result_path": step.result_path,
-        "full_event": step.full_event, "graph_step": step,
-    }  # fmt: skip
-    everything = _takes_any(parameters)
-    return {
-        name: value
-        for name, value in values.items()
-        if (name in parameters or (everything and name in ("context", "name"))) and name not in step.class_args
-    }
-
-
-def _check_arguments(cls: type, arguments: dict[str, Any], parameters: Any, path: str) -> None:
-    if not _takes_any(parameters):
-        for name in arguments:
-            if name not in parameters:
-                names = [one for one in parameters if one not in INJECTED]
-                hint = near(name, names) if difflib.get_close_matches(name, names) else ""
-                raise BadStepArguments(
-                    f"step '{path}': {cls.__name__} has no parameter '{name}'{hint or _listing(names)}"
-                )
-    missing = [
-        name
-        for name, p in parameters.items()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and name not in arguments
-    ]
-    if missing:
-        raise BadStepArguments(f"step '{path}': {cls.__name__} needs {', '.join(f'{name}=' for name in missing)}")
-
-
-def _listing(names: list[str]) -> str:
-    return f"; it has {', '.join(names)}" if names else "; it takes none"
 
 
 def make_object(cls: type, arguments: dict[str, Any], path: str) -> Any:
@@ -326,7 +284,7 @@ def init(target: Any, mode: str, path: str) -> None:
         return
     try:
         parameters = inspect.signature(post_init).parameters
-        takes_mode = "mode" in parameters or _takes_any(dict(parameters))
+        takes_mode = "mode" in parameters or takes_any(parameters)
         post_init(**({"mode": mode} if takes_mode else {}))
     except MillraceError:
         raise

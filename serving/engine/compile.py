@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import GraphError
+from ...steps.base import is_async
 from ..graph.checks import start_steps, successors
 from ..graph.flow import FlowStep
 from ..graph.options import StepOptions
 from ..graph.router import RouterStep
 from ..graph.step import QueueStep, Step, TaskStep
-from .call import Call, Workshop, build_call
-from .execution import DEFAULT_IN_FLIGHT, Resources, executed
+from .call import Call, Workshop, build_call, with_default_class
+from .execution import DEFAULT_IN_FLIGHT, Resources, Same, executed
 from .fuse import finish, outlets_from
 from .hold import HoldUnit, Inlet
 from .link import EngineLink
@@ -59,19 +60,23 @@ class Compiler:
         """The plan of a whole graph."""
         if isinstance(root, RouterStep):
             flow = FlowStep(name=root.name, engine="sync", steps={})
-            step = replace(root, name=root.name or "router", after=[], responder=True)
+            # Its path says what it is; the name that it answers to is the function's, where it has none of its own.
+            step = replace(root, name=root.name or self.shop.context.name, after=[], responder=True)
             step.parent = flow
-            flow.steps[step.name] = step
+            flow.steps[root.name or "router"] = step
             root = flow
         plan = self.part(root, "", default_responder=root.engine == "sync")
         plan.max_in_flight = root.max_in_flight
         return plan
 
-    def part(self, flow: FlowStep, prefix: str, *, default_responder: bool) -> Plan:
-        """The plan of a flow that has events of its own: the root, or a route."""
+    def part(self, flow: FlowStep, prefix: str, *, default_responder: bool, function: str | None = None) -> Plan:
+        """The plan of a flow that has events of its own: the root, or a route.
+
+        :param function: the child function that runs what names none itself
+        """
         info = StepInfo(flow.name or "flow", prefix.rstrip("/") or flow.name or "flow", self.title)
         root, leaves = Segment(info), Segment(info)
-        self.flow(flow, prefix, None, root, leaves)
+        self.flow(flow, prefix, None, root, leaves, function)
         entries = [unit for _, unit in self.entries.values()]
         answers = finish(root, leaves, entries, self.catchers, default_responder=default_responder)
         plan = Plan(
@@ -87,14 +92,16 @@ class Compiler:
     # -- flows ---------------------------------------------------------------------------------------------------
 
     def flow(
-        self, flow: FlowStep, prefix: str, enclosing: StepInfo | None, entry: Segment, leaves: Segment
-    ) -> None:
+        self, flow: FlowStep, prefix: str, enclosing: StepInfo | None, entry: Segment, leaves: Segment,
+        function: str | None,
+    ) -> None:  # fmt: skip
         """Make the units of a flow and join them, between `entry` and `leaves`."""
         if enclosing is not None and (flow.input_path or flow.result_path or flow.options != StepOptions()):
             raise GraphError(f"flow '{flow.full_name}' takes no paths or options; give them to the steps in it")
-        local = {name: step for name, step in flow.steps.items() if self._is_local(step)}
+        function = flow.function or function
+        local = {name: step for name, step in flow.steps.items() if self._is_local(step, function)}
         infos = {name: StepInfo(name, f"{prefix}{name}", self.title, enclosing) for name in local}
-        nodes = {name: self.node(step, f"{prefix}{name}", infos[name]) for name, step in local.items()}
+        nodes = {name: self.node(step, f"{prefix}{name}", infos[name], function) for name, step in local.items()}
         self._set_catchers(flow, nodes, infos)
         edges = successors(flow)
         for name, step in local.items():
@@ -112,9 +119,16 @@ class Compiler:
         if not entry.outlets and not self.entries:
             raise GraphError(f"{self.title}: no step runs in function '{self.current_function or 'parent'}'")
 
-    def _is_local(self, step: Step) -> bool:
-        here = self.current_function
-        return here == "*" or isinstance(step, QueueStep) or (step.function or "") in (here, "*")
+    def _is_local(self, step: Step, function: str | None) -> bool:
+        """Whether a step, or one in it, runs here. A step that names no function runs where its flow does."""
+        if self.current_function == "*" or isinstance(step, QueueStep):
+            return True
+        function = step.function or function
+        if isinstance(step, FlowStep) and any(
+            self._is_local(one, function) for one in step.steps.values() if not isinstance(one, QueueStep)
+        ):
+            return True
+        return (function or "") in (self.current_function, "*")
 
     def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
         _refuse_circles(flow)
@@ -136,6 +150,8 @@ class Compiler:
         # What ends behind a catcher, and nowhere else, is the answer to an event that failed.
         unit.responds = unit.responds or node.step.responder or not unit.outlets
         unit.share = unit.share or bool(node.step.options.share)
+        if node.select is not None and is_async(node.select):
+            raise GraphError(f"step '{node.exit.info.path}': select_outlets can not be async; choose by the body alone")
         if node.select is not None and units:
             unit.select = Outlets(node.select, units, node.step.name)
         cyclic = any(node.step.name in other.step.cycle_from for other in after)
@@ -154,11 +170,11 @@ class Compiler:
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def node(self, step: Step, path: str, info: StepInfo) -> Node:
+    def node(self, step: Step, path: str, info: StepInfo, function: str | None) -> Node:
         """The units of one step."""
         if isinstance(step, FlowStep):
             entry, leaves = Segment(info), Segment(info)
-            self.flow(step, f"{path}/", info, entry, leaves)
+            self.flow(step, f"{path}/", info, entry, leaves, function)
             return Node(step, entry, leaves)
         if isinstance(step, QueueStep):
             full_event = bool(step.full_event)
@@ -166,7 +182,7 @@ class Compiler:
             return Node(step, queue, queue)
         if not isinstance(step, TaskStep):
             raise GraphError(f"step '{path}' is of an unknown kind: {type(step).__name__}")
-        call = self.call(step, path, step.function)
+        call = self.call(step, path, step.function or function)
         unit = self.unit(call, step, path, info)
         return Node(step, unit, unit, call.select)
 
@@ -178,7 +194,7 @@ class Compiler:
                 key: self.route(route, f"{path}/{key}", route.function or function)
                 for key, route in step.routes.items()
             }
-        call = build_call(_with_default_class(step), path, self.shop.of(function), **extra)
+        call = build_call(with_default_class(step), path, self.shop.of(function), **extra)
         if call.target is not None:
             self.objects[path] = call.target
         return call
@@ -206,6 +222,8 @@ class Compiler:
         options = call.options
         fn, awaits = call.fn, call.is_async
         if options.execution is not None or options.timeout_seconds is not None or options.retries:
+            if not call.is_async:
+                call = replace(call, fn=_listing(call.fn), remake=_Listing(call.remake or Same(call.fn)))
             fn, awaits = executed(call, path, self.shop.context.clock, self.resources)
         in_flight = options.max_in_flight or DEFAULT_IN_FLIGHT
         start, write = starting(call, step, path, fn), writing(step, path)
@@ -227,7 +245,7 @@ class Compiler:
         info = StepInfo(path.rpartition("/")[2], path, self.title)
         if isinstance(step, FlowStep):
             compiler = replace(self, entries={}, catchers=[])
-            plan = compiler.part(step, f"{path}/", default_responder=True)
+            plan = compiler.part(step, f"{path}/", default_responder=True, function=function)
             if compiler.entries:
                 raise GraphError(f"route '{path}': no step can follow a queue inside a route")
             link = self.link
@@ -240,6 +258,21 @@ class Compiler:
             raise GraphError(f"route '{path}': a {call.kind} step can not be a route; put it into a flow")
         kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
         return Route(step.name, kind, fn, info, is_async=awaits, target=call.target)
+
+
+def _listing(fn: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    """The whole list at once, so that what makes the items runs where, and as often, as the options say."""
+    return lambda value: list(fn(value))
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The same, made in another process."""
+
+    remake: Callable[[], Callable[[Any], Any]]
+
+    def __call__(self) -> Callable[[Any], list[Any]]:
+        return _listing(self.remake())
 
 
 def _on_main_path(flow: FlowStep, edges: dict[str, list[str]]) -> set[str]:
@@ -272,12 +305,6 @@ def _refuse_circles(flow: FlowStep) -> None:
             circle.append(name)
         if name == start:
             raise GraphError(f"{flow.title}: the catchers {' -> '.join([*circle, start])} catch each other's errors")
-
-
-def _with_default_class(step: TaskStep) -> TaskStep:
-    if isinstance(step, RouterStep) and step.class_name is None and step.handler is None:
-        return replace(step, class_name="millrace.serving.ModelRouter")
-    return step
 
 
 def _inlet(node: Node, source: str) -> Unit:

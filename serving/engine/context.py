@@ -165,6 +165,7 @@ class GraphContext:
         return cache[uri]
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # What belongs to this process stays in it: the sinks of errors and tracking records, opened stores, the clock.
         state = {
             "name": self.name, "parameters": self.parameters, "secrets": self.secrets,
             "current_function": self.current_function, "is_mock": self.is_mock, "verbose": self.verbose,

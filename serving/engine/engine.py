@@ -17,11 +17,12 @@ from .completion import Completion, Deliver
 from .context import GraphContext
 from .delivery import hand_over, settler
 from .event import Event
-from .flushing import flush, holds_in_order
+from .flushing import flush, holds_in_order, relieve
 from .gate import Gate
 from .loop import LoopThread, Slot
 from .plan import Plan
 from .reports import Reports
+from .stream import StreamAnswer
 from .unit import StepInfo, Unit
 from .walk import drive, walk
 
@@ -57,6 +58,7 @@ class Engine:
         self._loop_thread_id: int | None = None
         self._alive: set[Completion] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: weakref.WeakSet[StreamAnswer] = weakref.WeakSet()
         self._stalls: dict[object, Callable[[], bool]] = {}
         self._idle_waiters: set[asyncio.Future[None]] = set()
         resources = plan.resources
@@ -211,7 +213,10 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.logger.error("the engine failed", exc_info=task.exception())
-        self._wake_idle()
+        if self._idle_waiters:
+            self._wake_idle()
+        if len(self._alive) >= self.gate.limit and self._is_quiet(wait_for_readers=False):
+            relieve(self)
 
     @contextlib.contextmanager
     def stalled(self, still: Callable[[], bool]) -> Iterator[None]:
@@ -295,7 +300,7 @@ class Engine:
         return len(self._tasks) <= (0 if wait_for_readers else sum(still() for still in self._stalls.values()))
 
     def _wake_idle(self) -> None:
-        if not self._idle_waiters or not self._is_quiet(wait_for_readers=False):
+        if not self._is_quiet(wait_for_readers=False):
             return
         for waiter in self._idle_waiters:
             if not waiter.done():
@@ -348,7 +353,15 @@ class Engine:
         self._thread.stop(self._abandon, self.close_steps)
         self.plan.resources.close()
 
+    def open_stream(self) -> StreamAnswer:
+        """A stream of this engine, which ends with it."""
+        stream = StreamAnswer(self.stalled)
+        self._streams.add(stream)
+        return stream
+
     def _abandon(self) -> None:
+        for stream in list(self._streams):
+            stream.end(self.refusal())
         for completion in list(self._alive):
             completion.fail(self.refusal())
         for task in list(self._tasks):

@@ -71,8 +71,8 @@ class Event:
     """
 
     __slots__ = (
-        "__dict__", "_completion", "_failed", "_id", "_rest", "_rounds", "_stream", "_time", "body", "content_type", "error",
-        "headers", "key", "method", "offset", "origin_state", "path", "trigger",
+        "__dict__", "_completion", "_failed", "_id", "_rest", "_rounds", "_stream", "_time", "body", "content_type",
+        "error", "headers", "key", "method", "offset", "origin_state", "path", "trigger",
     )  # fmt: skip
 
     _id: str | None
@@ -165,7 +165,7 @@ class Event:
         self.__dict__.update(other.__dict__)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: getattr(self, name) for name in _PUBLIC if name != "error"}
+        state = {name: getattr(self, name) for name in (*_PUBLIC, "_rest") if name != "error"}
         return _rebuilt, (type(self), state, self.id, self._time, self.__dict__)
 
     def __repr__(self) -> str:

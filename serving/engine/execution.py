@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from .call import Call
 from .clock import Clock, sleep
 from .gate import Gate
 from .hold import HoldUnit
-from .processes import Ticket, WorkerPool
+from .processes import WorkerPool
 from .threads import ThreadPool
 
 DEFAULT_IN_FLIGHT = 64
@@ -49,7 +50,7 @@ def executed(call: Call, path: str, clock: Clock, resources: Resources) -> tuple
     if not (call.is_async or moved or options.retries or options.max_in_flight):
         return call.fn, False
     fn = _placed(call, path, moved, resources)
-    if options.timeout_seconds is not None:
+    if options.timeout_seconds is not None and options.execution != "process":
         fn = _timed(fn, options.timeout_seconds, path)
     if options.retries:
         fn = _retried(fn, options, clock)
@@ -75,10 +76,10 @@ def _placed(call: Call, path: str, moved: bool, resources: Resources) -> AsyncFn
 
 
 def _in_process(call: Call, path: str, resources: Resources) -> AsyncFn:
-    if call.is_async or call.remake is None:
-        raise GraphError(f"step '{path}': execution='process' is for plain functions and classes")
+    if call.is_async:
+        raise GraphError(f"step '{path}' is async: execution='process' is for plain functions and classes")
     limit = min(call.options.max_in_flight or DEFAULT_IN_FLIGHT, os.cpu_count() or 1)
-    workers = WorkerPool(path, call.remake, limit)
+    workers = WorkerPool(path, call.remake or Same(call.fn), limit)
     workers.start()
     pool = ThreadPool(path)
     gate = Gate(limit)
@@ -86,14 +87,25 @@ def _in_process(call: Call, path: str, resources: Resources) -> AsyncFn:
     resources.threads.append(pool)
 
     async def in_process(value: Any) -> Any:
-        ticket = Ticket()
         await gate.enter_async()
         try:
-            return await pool.run(workers.call, ticket, value, on_abandon=lambda: workers.abandon(ticket))
+            process = await pool.run(workers.take)  # where one has died this starts another, on nobody's time
+            async with _limit(call.options.timeout_seconds, path):
+                return await pool.run(workers.call, process, value, on_abandon=process.kill)
         finally:
             gate.leave()
 
     return in_process
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Makes a function that needs no making, in another process too."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self) -> Callable[..., Any]:
+        return self.fn
 
 
 def _awaitable(fn: Callable[[Any], Any]) -> AsyncFn:
@@ -105,15 +117,21 @@ def _awaitable(fn: Callable[[Any], Any]) -> AsyncFn:
 
 def _timed(fn: AsyncFn, seconds: float, path: str) -> AsyncFn:
     async def call(value: Any) -> Any:
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                return await fn(value)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise StepTimeout(f"step '{path}' took longer than {seconds:g} s (timeout_seconds)") from error
+        async with _limit(seconds, path):
+            return await fn(value)
 
     return call
+
+
+@contextlib.asynccontextmanager
+async def _limit(seconds: float | None, path: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise StepTimeout(f"step '{path}' took longer than {seconds:g} s (timeout_seconds)") from error
 
 
 def _retried(fn: AsyncFn, options: StepOptions, clock: Clock) -> AsyncFn:

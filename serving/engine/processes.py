@@ -56,30 +56,38 @@ class WorkerPool:
             raise GraphError(
                 f"step '{step}' can not run with execution='process', because it does not pickle: {error}"
             ) from error
-        self._idle: list[_Process] = []
-        self._busy: set[_Process] = set()
+        self._idle: list[Process] = []
+        self._busy: set[Process] = set()
         self._closed = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the first worker, so that its load time and its faults show before the first event."""
-        self._put_back(self._take())
+        self._put_back(self.take())
 
-    def call(self, ticket: Ticket, *args: Any) -> Any:
-        """Run the step's function in a worker and block for its result.
+    def take(self) -> Process:
+        """An idle worker, or a new one."""
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    self._busy.add(process)
+                    return process
+        process = Process(self.step, self._order)
+        with self._lock:
+            self._busy.add(process)
+            closed = self._closed
+        if closed:
+            process.kill()
+        return process
 
-        :param ticket: learns the process, so that :meth:`abandon` can end it
+    def call(self, process: Process, *args: Any) -> Any:
+        """Run the step's function in a worker and block for its result; ``process.kill()`` ends that.
+
+        :raises StepError: the worker died
         """
         try:
-            payload = cloudpickle.dumps(args)
-        except Exception as error:
-            raise TypeError(f"the body can not be sent to the step's process: {error}") from error
-        process = self._take()
-        ticket.process = process
-        if ticket.abandoned:
-            process.kill()
-        try:
-            answer = process.ask(payload)
+            answer = process.ask(self._dumped(args))
         except (EOFError, OSError, ValueError) as error:  # ValueError: the pipe is closed
             raise StepError(
                 f"step '{self.step}': its worker process died ({process.reason()})", step=self.step
@@ -91,28 +99,13 @@ class WorkerPool:
             return value
         raise value
 
-    def abandon(self, ticket: Ticket) -> None:
-        """End the process of a call that nobody waits for any more; it may be only starting."""
-        ticket.abandoned = True
-        if ticket.process is not None:
-            ticket.process.kill()
+    def _dumped(self, args: tuple[Any, ...]) -> bytes:
+        try:
+            return cloudpickle.dumps(args)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise TypeError(f"the body can not be sent to the step's process: {error}") from error
 
-    def _take(self) -> _Process:
-        with self._lock:
-            while self._idle:
-                process = self._idle.pop()
-                if process.alive:
-                    self._busy.add(process)
-                    return process
-        process = _Process(self.step, self._order)
-        with self._lock:
-            self._busy.add(process)
-            closed = self._closed
-        if closed:
-            process.kill()
-        return process
-
-    def _put_back(self, process: _Process) -> None:
+    def _put_back(self, process: Process) -> None:
         with self._lock:
             self._busy.discard(process)
             if process.alive and not self._closed:
@@ -130,17 +123,9 @@ class WorkerPool:
             process.reason()
 
 
-class Ticket:
-    """Of one call: which process it is in, and whether anybody still waits for it."""
+class Process:
+    """One worker, and the pipes to it."""
 
-    __slots__ = ("abandoned", "process")
-
-    def __init__(self) -> None:
-        self.process: _Process | None = None
-        self.abandoned = False
-
-
-class _Process:
     def __init__(self, step: str, order: bytes) -> None:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._popen = subprocess.Popen(
@@ -164,9 +149,11 @@ class _Process:
 
     @property
     def alive(self) -> bool:
+        """Whether it can take a call."""
         return not self._is_killed and self._popen.poll() is None
 
     def ask(self, payload: bytes) -> bytes:
+        """Send a frame and block for the answer."""
         write_frame(self._to, payload)
         return read_frame(self._from)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .completion import Completion
 from .copying import copy_body
 from .event import Event
-from .stream import END, StreamAnswer, StreamCompletion
+from .stream import END, StreamCompletion
 from .threads import ThreadPool
 from .unit import FAULTS, TAKEN, StepInfo, Unit, failed
 from .walk import isolated, respond, walk
@@ -139,7 +139,7 @@ class StreamUnit(ManyUnit):
             await self._run_within(engine, event, body, event)
             parent.release()
             return TAKEN
-        stream = StreamAnswer(engine.stalled)
+        stream = engine.open_stream()
         chunks = StreamCompletion(stream, parent, engine.orphaned)
         parent.hold()
         source = event.fork(body)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
+import functools
+import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from ...errors import Draining
 from .completion import Completion, JointCompletion, release_parents
 
 MAX_CHUNKS = 16
@@ -23,7 +23,7 @@ class StreamClosed(Exception):
 
 
 class StreamAnswer:
-    """A bounded buffer of chunks between the graph, on its loop, and one reader anywhere.
+    """A bounded buffer of chunks between the graph, on its loop, and one reader in any thread or on any loop.
 
     The graph waits when `MAX_CHUNKS` are unread. A reader that goes away ends the generator.
 
@@ -35,10 +35,13 @@ class StreamAnswer:
         self.started = False
         self.closed = False
         self._stalled = stalled
+        self._lock = threading.Lock()
         self._chunks: deque[Any] = deque()
         self._error: BaseException | None = None
         self._ended = False
-        self._changed = asyncio.Event()
+        self._readers: list[Callable[[], None]] = []
+        self._room = asyncio.Event()
+        self._is_room_wanted = False
 
     @property
     def is_over(self) -> bool:
@@ -46,58 +49,90 @@ class StreamAnswer:
         return self.closed or self._ended
 
     async def send(self, chunk: Any) -> None:
-        """Add a chunk; waits for room.
+        """Add a chunk; waits for room. On the stream's loop.
 
         :raises StreamClosed: no further chunk is wanted
         """
         if self._is_full():
             with self._stalled(self._is_full):
-                while self._is_full():
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._until_room()
         if self.is_over:
             raise StreamClosed
-        self._chunks.append(chunk)
-        self._changed.set()
+        with self._lock:
+            self._chunks.append(chunk)
+        self._wake_readers()
 
     def _is_full(self) -> bool:
         return len(self._chunks) >= MAX_CHUNKS and not self.is_over
 
+    async def _until_room(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_full():
+                    return
+                self._room.clear()
+                self._is_room_wanted = True
+            await self._room.wait()
+
     def end(self, error: BaseException | None = None) -> None:
         """No chunk comes after this; with an error, the reader gets it after the chunks before it."""
-        if not self._ended:
+        with self._lock:
+            if self._ended:
+                return
             self._ended, self._error = True, error
-            self._changed.set()
+        self._room.set()
+        self._wake_readers()
 
     def close(self) -> None:
-        """The reader goes away."""
-        self.closed = True
-        self._chunks.clear()
-        self._changed.set()
+        """The reader goes away. On the stream's loop; :func:`close_stream` does it from elsewhere."""
+        with self._lock:
+            self.closed = True
+            self._chunks.clear()
+        self._room.set()
+        self._wake_readers()
+
+    def take(self, wake: Callable[[], None]) -> Any:
+        """The next chunk, ``END`` after the last, or ``PENDING``, and then `wake` is called when there is more to see.
+
+        From any thread. An error that ended the stream is raised after the chunks before it.
+        """
+        with self._lock:
+            if not self._chunks:
+                if self._error is not None and not self.closed:
+                    raise self._error
+                if self.is_over:
+                    return END
+                self._readers.append(wake)
+                return PENDING
+            chunk = self._chunks.popleft()
+            is_room_wanted, self._is_room_wanted = self._is_room_wanted, False
+        if is_room_wanted:
+            _call_on(self.loop, self._room.set)
+        return chunk
 
     async def next(self) -> Any:
-        """The next chunk, on the stream's own loop; ``StopAsyncIteration`` after the last."""
-        while not self._chunks:
-            if self._ended and self._error is not None and not self.closed:
-                raise self._error
-            if self.is_over:
+        """The next chunk, on any loop; ``StopAsyncIteration`` after the last."""
+        loop = asyncio.get_running_loop()
+        while True:
+            turn: asyncio.Future[None] = loop.create_future()
+            wake = functools.partial(_call_on, loop, functools.partial(_settle, turn))
+            chunk = self.take(wake)
+            if chunk is END:
                 raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        return self._taken()
+            if chunk is not PENDING:
+                return chunk
+            try:
+                await turn
+            except asyncio.CancelledError:
+                with self._lock, contextlib.suppress(ValueError):  # it may have been called just now
+                    self._readers.remove(wake)
+                raise
 
-    def next_left(self) -> Any:
-        """The next chunk of a stream whose loop is closed, ``END`` after the last; the error where it did not end."""
-        if self._chunks:
-            return self._chunks.popleft()
-        if self._error is not None or not self.is_over:
-            raise self._error or Draining
-        return END
-
-    def _taken(self) -> Any:
-        chunk = self._chunks.popleft()
-        self._changed.set()
-        return chunk
+    def _wake_readers(self) -> None:
+        with self._lock:
+            readers, self._readers = self._readers, []
+        for wake in readers:
+            wake()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return _AsyncReader(self)
@@ -144,13 +179,7 @@ class _AsyncReader:
         return self
 
     async def __anext__(self) -> Any:
-        loop = self._stream.loop
-        if asyncio.get_running_loop() is loop:
-            return await self._stream.next()
-        chunk = self._stream.next_left() if loop.is_closed() else await _awaited(self._stream)
-        if chunk is END:
-            raise StopAsyncIteration
-        return chunk
+        return await self._stream.next()
 
     async def aclose(self) -> None:
         """Stop reading."""
@@ -160,17 +189,16 @@ class _AsyncReader:
 class _Reader:
     def __init__(self, stream: StreamAnswer) -> None:
         self._stream = stream
+        self._more = threading.Event()
         weakref.finalize(self, close_stream, stream).atexit = False
 
     def __iter__(self) -> _Reader:
         return self
 
     def __next__(self) -> Any:
-        stream = self._stream
-        try:
-            chunk = stream.next_left() if stream.loop.is_closed() else _asked(stream).result()
-        except concurrent.futures.CancelledError:
-            raise Draining from None
+        while (chunk := self._stream.take(self._more.set)) is PENDING:
+            self._more.wait()
+            self._more.clear()
         if chunk is END:
             raise StopIteration
         return chunk
@@ -181,37 +209,19 @@ class _Reader:
 
 
 END = object()
-
-
-async def _awaited(stream: StreamAnswer) -> Any:
-    future = _asked(stream)
-    try:
-        return await asyncio.wrap_future(future)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Draining from None  # not the reader was cancelled, but the stream's loop has stopped
-
-
-def _asked(stream: StreamAnswer) -> concurrent.futures.Future[Any]:
-    """A future of the next chunk, from any thread."""
-    coroutine = _or_end(stream)
-    try:
-        return asyncio.run_coroutine_threadsafe(coroutine, stream.loop)
-    except RuntimeError:
-        coroutine.close()
-        raise Draining from None
-
-
-async def _or_end(stream: StreamAnswer) -> Any:
-    try:
-        return await stream.next()
-    except StopAsyncIteration:
-        return END
+PENDING = object()
 
 
 def close_stream(stream: StreamAnswer) -> None:
     """Close a stream from any thread."""
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and the stream with it
-        stream.loop.call_soon_threadsafe(stream.close)
+    _call_on(stream.loop, stream.close)
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody there waits any more
+        loop.call_soon_threadsafe(function)
+
+
+def _settle(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ...errors import GraphError, near
 from ..doors.mock import MockServer
 from ..engine.clock import Clock
-from ..graph.checks import validate
+from ..graph.checks import raise_first
 from ..graph.flow import FlowStep
 from ..graph.options import StepOptions
 from ..graph.router import RouterStep
 from ..graph.step import Step, warn_inert
 from .arguments import known_arguments
 from .caller import caller_namespace, listed_sources
+from .check import function_problems
 from .described import YAML, Described, check_kind
+from .fingerprint import fingerprint
 from .runtime import make_engine
 from .spec import FunctionSpec, Graph
 
@@ -200,9 +202,15 @@ class ServingFunction(Described):
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def validate(self) -> None:
-        """Check the graph and raise what is wrong; names are looked up only when it is compiled."""
-        validate(self.graph, self.spec.functions)
+    def validate(self, namespace: Any = None) -> None:
+        """Check the graph, the names in it and the parameters of its classes; no step is made.
+
+        Raises the first fault, with the others as notes.
+
+        :param namespace: as of :meth:`to_mock_server`
+        """
+        faults = function_problems(self, listed_sources(namespace) if namespace is not None else caller_namespace())
+        raise_first(faults)
 
     @known_arguments
     def to_mock_server(
@@ -246,15 +254,20 @@ class ServingFunction(Described):
         :param namespace: as of :meth:`to_mock_server`
         :param settings: limits and times; see :class:`millrace.serving.doors.http.HttpSettings`
         """
-        from ..doors.http import HttpSettings  # noqa: PLC0415 - aiohttp takes a tenth of a second
+        from ..doors.http import HttpServer, HttpSettings  # noqa: PLC0415 - aiohttp takes a tenth of a second
         from ..doors.http_run import run  # noqa: PLC0415
+        from .example import command_to_try  # noqa: PLC0415
 
         sources = listed_sources(namespace) if namespace is not None else caller_namespace()
         engine, streams = make_engine(self, sources, max_in_flight=max_in_flight)
         settings = replace(settings or HttpSettings(), host=host, port=port)
-        return run(
-            engine, streams, settings=settings, on_ready=lambda server: print(f"serving {self.name} on {server.url}")
-        )
+
+        def announce(server: HttpServer) -> None:
+            print(f"serving {self.name} on {server.url}", flush=True)
+            if command := command_to_try(engine, server.url):
+                print(f"try: {command}", flush=True)
+
+        return run(engine, streams, settings=settings, on_ready=announce)
 
     @known_arguments
     def invoke(
@@ -269,7 +282,7 @@ class ServingFunction(Described):
     ) -> Any:
         """Ask the function; runs it in a mock server of its own, made anew when the function has changed."""
         warn_inert(force_external_address=force_external_address, auth_info=auth_info, mock=mock or None)
-        present = f"{self.metadata} {self.spec}"
+        present = fingerprint([self.metadata, self.spec])
         if self._mock is None or self._mocked != present:
             if self._mock is not None:
                 self._mock.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SpecError, near
+from ..engine.names import Source
 from ..graph.step import warn_inert
 from .arguments import known_arguments
 from .code import load_code
@@ -15,6 +16,7 @@ from .function import ServingFunction
 from .hub import HUB, hub_file
 
 PREFERRED = ("function", "fn")
+CODE = (".py", ".ipynb")
 
 
 @known_arguments
@@ -134,9 +136,21 @@ def load_function(target: str, *, trusted: bool = False) -> ServingFunction:
         if name is not None:
             raise SpecError(f"'{filename}' holds one function; leave ':{name}' out")
         return ServingFunction.from_file(filename, trusted=trusted)
-    if path.suffix not in (".py", ".ipynb"):
+    if path.suffix not in CODE:
         raise SpecError(f"'{filename}' is no .py, .ipynb or .yaml file")
     return _function_in(vars(load_code(filename, fresh=True)), filename, name)
+
+
+def load_target(target: str, *, trusted: bool = False) -> tuple[ServingFunction, list[Source]]:
+    """The function in ``FILE[:NAME]``, and where its names are looked up first: in the file that makes it.
+
+    The file has then been run, and is not run again.
+
+    :raises SpecError: there is no such file or function, or the file does not import
+    """
+    function = load_function(target, trusted=trusted)
+    filename = target if Path(target).is_file() else _split_target(target)[0]
+    return function, [load_code(filename)] if Path(filename).suffix in CODE else []
 
 
 def _split_target(target: str) -> tuple[str, str | None]:

@@ -56,9 +56,7 @@ def make_engine(
     context.data_hosts = tuple(spec.data_hosts)
     context.root = function.graph
     streams = MemoryStreams()
-    is_sync = isinstance(function.graph, FlowStep) and function.graph.engine == "sync"
-    namespace = _namespace(function, sources)
-    shop = Workshop(namespace, context, "sync" if is_sync else "async", _children(function, sources), is_sync)
+    shop = make_workshop(function, sources, context)
     compiler = Compiler(shop, f"graph '{function.name}'", streams.open, current_function)
     plan = _compiled(compiler, function)
     engine = Engine(plan, context, max_in_flight=max_in_flight)
@@ -69,7 +67,8 @@ def make_engine(
         _connect_errors(context, streams, engine)
     initialize = spec.graph_initializer
     if initialize is not None:
-        initialize = namespace.find(initialize, step="graph_initializer") if isinstance(initialize, str) else initialize
+        if isinstance(initialize, str):
+            initialize = shop.namespace.find(initialize, step="graph_initializer")
         initialize(engine)
     return engine, streams
 
@@ -81,6 +80,13 @@ def _compiled(compiler: Compiler, function: ServingFunction) -> Plan:
     except MillraceError as error:
         error.args = tuple(function.spec.secrets.mask(str(one)) for one in error.args)
         raise
+
+
+def make_workshop(function: ServingFunction, sources: list[Source], context: GraphContext) -> Workshop:
+    """What a function's steps are built with: where their names are found, and the context that they may ask for."""
+    is_sync = isinstance(function.graph, FlowStep) and function.graph.engine == "sync"
+    namespace, children = _namespace(function, sources), _children(function, sources)
+    return Workshop(namespace, context, "sync" if is_sync else "async", children, is_sync)
 
 
 def _namespace(function: ServingFunction, sources: list[Source]) -> Namespace:

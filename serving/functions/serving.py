@@ -10,18 +10,13 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
-from ...errors import MillraceError
+from ...errors import CannotListen, MillraceError
 from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
-from ..doors.http_run import CannotListen, run
+from ..doors.http_run import run
 from ..doors.http_workers import Supervisor, reserve_port
-from ..graph.flow import FlowStep
-from ..graph.router import RouterStep
-from .code import load_code
-from .function import ServingFunction
-from .load import load_function
+from .example import command_to_try
+from .load import load_target
 from .runtime import make_engine
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -66,7 +61,7 @@ def serve(
     :param workers: processes that share the port; each loads the function, and one that dies is started again
     :param max_in_flight: events in one process at a time, over which requests get 429
     :param trusted: unpickle objects of a YAML file, which runs code
-    :param on_ready: called with the URL when the server takes requests
+    :param on_ready: called with the URL when the server takes requests, instead of printing it with a line to try
     :return: the exit code: 0 after a signal, 1 where the port is taken or a worker does not start
     :raises GraphError: the file, the function or its graph is wrong
     """
@@ -79,34 +74,21 @@ def serve(
     if workers > 1:
         return _serve_in_workers(job, workers, on_ready)
 
-    def announce(server: HttpServer, function: ServingFunction) -> None:
-        _tell(describe(function, server.url), server.url, 1, on_ready)
+    def announce(server: HttpServer, name: str) -> None:
+        _tell(_told(server, name), 1, on_ready)
 
     return _serve_here(job, announce)
 
 
-def describe(function: ServingFunction, url: str) -> dict[str, Any]:
-    """What is said of a function when it is served: its name, and a request to try."""
-    return {"name": function.name, "example": _example(function, url)}
-
-
 def _serve_here(
-    job: _Job, announce: Callable[[HttpServer, ServingFunction], None], *, worker: int = 0, lifeline: int | None = None
+    job: _Job, announce: Callable[[HttpServer, str], None], *, worker: int = 0, lifeline: int | None = None
 ) -> int:
-    function = load_function(job.target, trusted=job.trusted)
-    engine, streams = make_engine(
-        function, _sources(job.target), max_in_flight=job.max_in_flight, verbose=job.http.verbose or None
-    )
+    function, sources = load_target(job.target, trusted=job.trusted)
+    engine, streams = make_engine(function, sources, max_in_flight=job.max_in_flight, verbose=job.http.verbose or None)
     engine.context.worker_id = worker
     return run(
-        engine, streams, settings=job.http, on_ready=lambda server: announce(server, function), lifeline=lifeline
+        engine, streams, settings=job.http, on_ready=lambda server: announce(server, function.name), lifeline=lifeline
     )
-
-
-def _sources(target: str) -> list[Any]:
-    """Where names are looked up first: the file that makes the function. It has been run, and is not run again."""
-    filename = target if Path(target).is_file() else target.rpartition(":")[0]
-    return [vars(load_code(filename))] if Path(filename).suffix in (".py", ".ipynb") else []
 
 
 def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:
@@ -130,7 +112,7 @@ async def _supervise(job: _Job, workers: int, on_ready: Callable[[str], None] | 
         [sys.executable, "-c", code, job.to_json()],
         workers,
         drain_seconds=job.http.drain_seconds,
-        on_ready=lambda told: _tell(told, told["url"], workers, on_ready),
+        on_ready=lambda told: _tell(told, workers, on_ready),
     )
     return await supervisor.run()
 
@@ -140,10 +122,9 @@ def run_worker(job_text: str, place_text: str) -> int:
     job, place = _Job.from_json(job_text), json.loads(place_text)
     _set_up_logging(verbose=job.http.verbose)
 
-    def announce(server: HttpServer, function: ServingFunction) -> None:
-        told = describe(function, server.url) | {"url": server.url}
+    def announce(server: HttpServer, name: str) -> None:
         with os.fdopen(place["ready_fd"], "w") as ready:
-            ready.write(json.dumps(told) + "\n")
+            ready.write(json.dumps(_told(server, name)) + "\n")
 
     try:
         return _serve_here(job, announce, worker=place["worker"], lifeline=sys.stdin.fileno())
@@ -155,24 +136,18 @@ def run_worker(job_text: str, place_text: str) -> int:
         return 1
 
 
-def _tell(told: dict[str, Any], url: str, workers: int, on_ready: Callable[[str], None] | None) -> None:
-    print(f"serving {told['name']} on {url} ({workers} worker{'s' if workers > 1 else ''})", flush=True)
+def _told(server: HttpServer, name: str) -> dict[str, str]:
+    """What is said of a function when it is served."""
+    return {"name": name, "url": server.url, "example": command_to_try(server.engine, server.url)}
+
+
+def _tell(told: dict[str, str], workers: int, on_ready: Callable[[str], None] | None) -> None:
+    if on_ready is not None:
+        on_ready(told["url"])
+        return
+    print(f"serving {told['name']} on {told['url']} ({workers} worker{'s' if workers > 1 else ''})", flush=True)
     if told["example"]:
         print(f"try: {told['example']}", flush=True)
-    if on_ready is not None:
-        on_ready(url)
-
-
-def _example(function: ServingFunction, url: str) -> str:
-    graph = function.graph
-    routers = graph.routers() if isinstance(graph, FlowStep) else [graph]
-    for router in routers:
-        route = next(iter(router.routes), None) if isinstance(router, RouterStep) else None
-        if route is not None:
-            name, _, version = route.partition(":")
-            path = f"{name}/versions/{version}" if version else name
-            return f"""curl {url}/v2/models/{path}/infer -d '{{"inputs": [[1, 2, 3, 4]]}}'"""
-    return ""
 
 
 def _set_up_logging(*, verbose: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from ...errors import GraphError, UndeclaredCycle, UnknownStep, near
 from .flow import FlowStep
@@ -18,7 +18,11 @@ def validate(root: FlowStep | RouterStep, functions: Collection[str] = ()) -> No
 
     :param functions: the names of the child functions that exist
     """
-    faults = list(problems(root, functions))
+    raise_first(list(problems(root, functions)))
+
+
+def raise_first(faults: Sequence[Exception]) -> None:
+    """Raise the first of several faults, with the others as notes; nothing where there is none."""
     if faults:
         for other in faults[1:]:
             faults[0].add_note(f"also: {other}")
@@ -172,12 +176,12 @@ def _function_problems(
         if isinstance(follower, QueueStep):
             continue
         if isinstance(step, QueueStep):
-            if not follower.function:
+            if not follower.runs_in:
                 yield GraphError(
                     f"{flow.title}: step '{follower.full_name}' must specify a function=, because it follows the queue "
                     f"'{step.name}'"
                 )
-        elif _are_apart(step, follower) and (step.function or step.name not in flow.catchers):
+        elif _are_apart(step, follower) and (step.runs_in or step.name not in flow.catchers):
             yield GraphError(
                 f"{flow.title}: step '{follower.full_name}' ({_place(follower)}) follows '{step.full_name}' "
                 f"({_place(step)}) with no queue between them; put graph.add_step('>>', …) there"
@@ -185,11 +189,11 @@ def _function_problems(
 
 
 def _are_apart(step: Step, follower: Step) -> bool:
-    return step.function != follower.function and EVERYWHERE not in (step.function, follower.function)
+    return step.runs_in != follower.runs_in and EVERYWHERE not in (step.runs_in, follower.runs_in)
 
 
 def _place(step: Step) -> str:
-    return f"function '{step.function}'" if step.function else "the parent function"
+    return f"function '{step.runs_in}'" if step.runs_in else "the parent function"
 
 
 def _defined(step: Step, where: str, functions: Collection[str]) -> Iterator[GraphError]:

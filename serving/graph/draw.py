@@ -12,7 +12,8 @@ import graphviz
 
 from ...errors import GraphError, MissingProgram, near
 from .flow import FlowStep
-from .mermaid import Edge, Group, Node, picture_of, style_of, to_mermaid
+from .mermaid import to_mermaid
+from .picture import Edge, Group, Node, picture_of, style_of
 from .router import RouterStep
 from .step import warn_inert
 

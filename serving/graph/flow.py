@@ -19,7 +19,7 @@ Engine = Literal["sync", "async"]
 PREVIOUS = "$prev"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class FlowStep(Step):
     """A flow of steps. The root of a graph is one; others nest inside it.
 
@@ -38,14 +38,17 @@ class FlowStep(Step):
     steps: dict[str, Step] = field(default_factory=dict)
     allow_cyclic: bool | None = None
     max_in_flight: int | None = None
-    previous: str | None = field(default=None, repr=False)
-    pending_cycles: list[tuple[str, str]] = field(default_factory=list, repr=False)
+    previous: str | None = None
+    pending_cycles: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.engine is not None and self.engine not in get_args(Engine):
             raise GraphError(f"engine={self.engine!r} is neither 'async' nor 'sync'")
         check_at_least_one("max_iterations", self.max_iterations)
         check_at_least_one("max_in_flight", self.max_in_flight)
+
+    def _summary(self) -> str:
+        return f"steps={list(self.steps)}"
 
     @property
     def is_root(self) -> bool:

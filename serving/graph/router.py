@@ -19,7 +19,7 @@ logger = logging.getLogger("millrace.graph")
 REMOTE, REMOTE_CLASS = "$remote", "millrace.steps.RemoteStep"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class RouterStep(TaskStep):
     """A router with its routes; a route is a task, another router or a flow.
 
@@ -36,6 +36,9 @@ class RouterStep(TaskStep):
     def __post_init__(self) -> None:
         for key, route in self.routes.items():
             route.name = route.name or key
+
+    def _summary(self) -> str:
+        return ", ".join(part for part in (super()._summary(), f"routes={list(self.routes)}") if part)
 
     def add_route(
         self,

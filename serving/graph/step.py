@@ -46,13 +46,13 @@ def check_at_least_one(name: str, value: Any) -> Any:
     return value
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Step:
     """What every node has.
 
     :param name: unique within its flow; without ``/``
     :param after: names of the steps before this one; none makes it a start step (or a catcher, if one names it)
-    :param function: the child function that runs the step; ``None`` for the parent
+    :param function: the child function that runs the step; ``None``: where the flow around it runs
     :param on_error: name of the step that gets the events which fail here
     :param responder: the step's result is the answer to the caller
     :param cycle_from: names of later steps that may send events back to this one
@@ -71,7 +71,16 @@ class Step:
     max_iterations: int | None = None
     cycle_from: list[str] = field(default_factory=list)
     options: StepOptions = field(default_factory=StepOptions)
-    parent: FlowStep | None = field(default=None, repr=False)
+    parent: FlowStep | None = None
+
+    def __repr__(self) -> str:
+        """One short line, for notebooks; ``to_dict`` and ``plot`` show everything."""
+        names = ", ".join(part for part in (repr(self.name) if self.name else "", self._summary()) if part)
+        return f"{type(self).__name__}({names})"
+
+    def _summary(self) -> str:
+        """What this step is, behind its name."""
+        return ""
 
     @property
     def full_name(self) -> str:
@@ -81,6 +90,16 @@ class Step:
             names.append(flow.name)
             flow = flow.parent
         return "/".join(reversed(names))
+
+    @property
+    def runs_in(self) -> str | None:
+        """The child function that runs this step: its own, else that of the flow around it; ``None`` for the parent."""
+        step: Step | None = self
+        while step is not None:
+            if step.function:
+                return step.function
+            step = step.parent
+        return None
 
     @property
     def catches_inside(self) -> bool:
@@ -208,7 +227,7 @@ class Step:
         return self
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TaskStep(Step):
     """A step that runs a class or a function.
 
@@ -223,8 +242,12 @@ class TaskStep(Step):
     class_args: dict[str, Any] = field(default_factory=dict)
     handler: Any = None
 
+    def _summary(self) -> str:
+        called = {"class_name": self.class_name, "handler": self.handler}
+        return ", ".join(f"{key}={_short(value)}" for key, value in called.items() if value is not None)
 
-@dataclass(kw_only=True, eq=False)
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class QueueStep(Step):
     """A stream between two parts of the graph, or at its end.
 
@@ -242,3 +265,11 @@ class QueueStep(Step):
     retention_in_hours: int | None = None
     trigger_args: dict[str, Any] = field(default_factory=dict)
     backend: dict[str, Any] = field(default_factory=dict)
+
+    def _summary(self) -> str:
+        return f"path={self.path!r}" if self.path else ""
+
+
+def _short(value: Any) -> str:
+    """A class or function by its name, anything else by its type."""
+    return repr(value) if isinstance(value, str) else str(getattr(value, "__name__", type(value).__name__))

@@ -12,10 +12,10 @@ import orjson
 
 from ...errors import BadRequest, InvalidInput
 from ..engine.event import Event, Response
+from .headers import BINARY_HEADER
 from .outputs import encode_outputs
 from .tensors import decode_inputs, join_binary
 
-BINARY_HEADER = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
 NO_INPUTS = (str, bytes, int, float, bool, type(None))
 

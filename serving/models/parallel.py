@@ -45,19 +45,24 @@ class ParallelRun(BaseModelRouter):
         quorum: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
         executor_type = executor_type or "thread"
         if executor_type not in EXECUTORS:
             hint = "; give the routes execution='process' instead" if executor_type == "process" else ""
             raise BadStepArguments(f"executor_type='{executor_type}' is none of {', '.join(EXECUTORS)}{hint}")
-        if not self.routes:
-            raise BadStepArguments(f"router '{self.name}' has no routes; add them with add_route() or add_model()")
-        if quorum is not None and (type(quorum) is not int or not 1 <= quorum <= len(self.routes)):
-            raise BadStepArguments(f"quorum={quorum} must be from 1 to the number of routes ({len(self.routes)})")
         self.extend_event = bool(extend_event)
         self.quorum = quorum
+        self._in_threads = executor_type == "thread"
         self._pool: ThreadPool | None = None
-        if executor_type == "thread":
+        super().__init__(*args, **kwargs)
+
+    def routes_known(self) -> None:
+        """Refuse to run without routes, or with a quorum that they can not reach."""
+        if not self.routes:
+            raise BadStepArguments(f"router '{self.name}' has no routes; add them with add_route() or add_model()")
+        quorum = self.quorum
+        if quorum is not None and (type(quorum) is not int or not 1 <= quorum <= len(self.routes)):
+            raise BadStepArguments(f"quorum={quorum} must be from 1 to the number of routes ({len(self.routes)})")
+        if self._in_threads and self._pool is None:
             self._pool = ThreadPool(self.name)
             weakref.finalize(self, self._pool.close)
 

@@ -15,7 +15,7 @@ from ..engine.event import Event
 from ..engine.route import Route
 from .awaiting import awaiting, settled
 from .fetch import check_url, fetch
-from .match import METADATA_PATHS, PREFIX, route_key, split_path
+from .match import METADATA_PATHS, PREFIX, VERSIONS, route_key, split_path
 
 HEALTH_PREFIX = "/v2/health"
 EXTENSIONS = ["binary_tensor_data"]
@@ -27,9 +27,12 @@ class BaseModelRouter:
 
     Each of these may be ``async def``.
 
-    :param routes: the compiled routes by key; ``await``-ing a route's result is needed where ``route.is_async``
+    :param routes: the compiled routes by key; ``await``-ing a route's result is needed where ``route.is_async``. A
+        router that is made without them gets them when the graph is compiled
     :param url_prefix: what the paths of models begin with
     """
+
+    step_kind = "router"
 
     def __init__(
         self,
@@ -45,11 +48,31 @@ class BaseModelRouter:
     ) -> None:
         self.context = context or GraphContext()
         self.name = name or type(self).__name__
-        self.routes = routes or {}
         self.protocol = protocol or "v2"
         self.url_prefix = (url_prefix or PREFIX).rstrip("/")
         self.health_prefix = (health_prefix or HEALTH_PREFIX).rstrip("/")
         self._params = kwargs
+        self._routes: dict[str, Route] = {}
+        self._prepare()
+        if routes is not None:
+            self.routes = routes
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The compiled routes by key."""
+        return self._routes
+
+    @routes.setter
+    def routes(self, routes: dict[str, Route]) -> None:
+        self._routes = routes
+        self.routes_known()
+        self._prepare()
+
+    def routes_known(self) -> None:
+        """Called when the routes are set; a subclass checks here what depends on them."""
+
+    def _prepare(self) -> None:
+        """Decide once which hooks there are and whether any of them, or a route, is async."""
         base, own = BaseModelRouter, type(self)
         self._parses = own.parse_event is not base.parse_event
         self._before = own.preprocess is not base.preprocess
@@ -57,6 +80,7 @@ class BaseModelRouter:
         self._route: Callable[[Event], Any] = (
             self.handle if own._handle_event is base._handle_event else self._handle_event
         )
+        vars(self).pop("do_event", None)
         self._awaits = self.is_async
         if self._awaits and not is_async(own.do_event):
             do_event = self._do_event_async if own.do_event is base.do_event else awaiting(self.do_event)
@@ -67,9 +91,20 @@ class BaseModelRouter:
         """Whether the router awaits: a route or a method is async, or files are fetched for requests."""
         return (
             bool(self.context.data_hosts)
-            or any(route.is_async for route in self.routes.values())
+            or any(route.is_async for route in self._routes.values())
             or any(is_async(getattr(self, hook)) for hook in HOOKS)
         )
+
+    @property
+    def path_to_try(self) -> str | None:
+        """The path of a request that shows what the router is for; ``None`` where it knows none."""
+        return None
+
+    @property
+    def declared_inputs(self) -> list[dict[str, Any]]:
+        """What the first of its models that declares its inputs declares."""
+        declared = (getattr(route.target, "inputs", None) for route in self._routes.values())
+        return next((one for one in declared if isinstance(one, list) and one), [])
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """A parameter of the router, else of the function, else `default`."""
@@ -185,6 +220,19 @@ class ModelRouter(BaseModelRouter):
     {'outputs': [5, 5]}
     """
 
+    @property
+    def path_to_try(self) -> str | None:
+        """The path of its first model."""
+        key = next(iter(self._routes), None)
+        if key is None:
+            return None
+        name, _, version = key.partition(":")
+        path = f"{self.url_prefix}/{name}/{VERSIONS}/{version}" if version else f"{self.url_prefix}/{name}"
+        inner = self._routes[key].target
+        if isinstance(inner, BaseModelRouter):
+            return inner.path_to_try and f"{path}{inner.path_to_try.removeprefix(inner.url_prefix)}"
+        return f"{path}/infer"
+
     def match(self, rest: tuple[str, ...], body: Any) -> tuple[str, tuple[str, ...]]:
         """The key of the route for the segments of a path, and the segments behind it. Pure.
 
@@ -194,8 +242,8 @@ class ModelRouter(BaseModelRouter):
             key, rest = route_key(rest)
         else:
             key = self._named(body)
-        if key not in self.routes:
-            raise ModelNotFound(key, known=self.routes)
+        if key not in self._routes:
+            raise ModelNotFound(key, known=self._routes)
         return key, rest
 
     def _named(self, body: Any) -> str:
@@ -213,4 +261,4 @@ class ModelRouter(BaseModelRouter):
             event.body = {"models": list(self.routes)}
             return event
         key, event._rest = self.match(rest, event.body)
-        return self.routes[key].run(event)
+        return self._routes[key].run(event)

@@ -73,8 +73,7 @@ class V2ModelServer:
         **kwargs: Any,
     ) -> None:
         self.context = context or GraphContext()
-        self.key = name or type(self).__name__
-        self.name, _, self.version = self.key.partition(":")
+        self.name = name or type(self).__name__
         self.protocol = protocol or "v2"
         self.model_path = model_path
         self.model = model
@@ -86,8 +85,18 @@ class V2ModelServer:
         self.metrics: dict[str, Any] = {}
         self.labels: dict[str, str] = {}
         self._params = kwargs
-        self._tracker = Tracker(self.context, self)
+        self._tracker = Tracker(self)
         self._prepare()
+
+    @property
+    def name(self) -> str:
+        """The model's name; set to ``name:version`` it sets both."""
+        return self._name
+
+    @name.setter
+    def name(self, key: str) -> None:
+        self.key = key
+        self._name, _, self.version = key.partition(":")
 
     def _prepare(self) -> None:
         """Decide once which hooks there are and whether any of them is async."""
@@ -132,7 +141,7 @@ class V2ModelServer:
 
         The base class wants ``inputs`` that are not empty. What the model declares of its inputs is checked afterwards.
         """
-        return check_request(request, model=self.name)
+        return check_request(request, model=self._name)
 
     def postprocess(self, response: Any) -> Any:
         """The answer as the client wants it."""
@@ -334,7 +343,7 @@ class V2ModelServer:
         if isinstance(outputs, Response):
             return outputs
         if asked is PLAIN or self._postprocesses:
-            return write_plain(self.name, self.version, id_of(event), outputs, timestamp=op != "explain")
+            return write_plain(self._name, self.version, id_of(event), outputs, timestamp=op != "explain")
         return write_tensors(self.name, self.version, id_of(event), outputs, asked, declared=self.outputs)
 
     def _in_dialect(self, event: Event, asked: Asked, answer: Any) -> Any:

@@ -24,10 +24,13 @@ class Tracker:
     fails; that is logged.
     """
 
-    def __init__(self, context: GraphContext, model: V2ModelServer) -> None:
-        self._context = context
+    def __init__(self, model: V2ModelServer) -> None:
         self._model = model
-        self._host = socket.gethostname() if context.tracking_sink is not None else ""
+        self._host = ""
+
+    @property
+    def _context(self) -> GraphContext:
+        return self._model.context  # an initialised model gets its context when the graph is compiled
 
     @property
     def is_on(self) -> bool:
@@ -78,9 +81,10 @@ class Tracker:
         sink = context.tracking_sink
         if sink is None:
             return
+        self._host = self._host or socket.gethostname()
         base = {
             "class": type(model).__name__, "worker": context.worker_id, "model": model.name, "version": model.version,
-            "host": self._host or socket.gethostname(), "function_uri": context.name, "when": str(datetime.now(UTC)),
+            "host": self._host, "function_uri": context.name, "when": str(datetime.now(UTC)),
             "sampling_percentage": context.sampling_percentage,
         }  # fmt: skip
         labels = {"labels": dict(model.labels)} if model.labels else {}

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadStepArguments, MethodNotAllowed, ModelNotFound, StepError, near
+from ...errors import BadStepArguments, InvalidInput, MethodNotAllowed, ModelNotFound, StepError, near
 from ..engine.event import Event, Response
 from .awaiting import settled
 from .dialect import PLAIN, check_request, id_of, read_tensors, write_plain, write_tensors
@@ -58,14 +58,25 @@ class VotingEnsemble(ParallelRun):
         outputs: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, executor_type=executor_type, **kwargs)
         if vote_type is not None and vote_type not in get_args(VoteType):
             raise BadStepArguments(f"vote_type='{vote_type}' is none of {', '.join(get_args(VoteType))}")
         self.vote_type = cast("VoteType | None", vote_type)
         self.column = (prediction_col_name or "prediction") if format_response_with_col_name_flag else None
-        self.outputs = check_declaration(outputs or [], model=self.name)
-        self.weights = self._normalised(weights)
+        self.weights: dict[str, float] = {}
+        self._given_weights = weights
         self._decides = type(self).logic is not VotingEnsemble.logic
+        super().__init__(*args, executor_type=executor_type, **kwargs)
+        self.outputs = check_declaration(outputs or [], model=self.name)
+
+    def routes_known(self) -> None:
+        """Normalise the weights, and refuse those that name no model."""
+        super().routes_known()
+        self.weights = self._normalised(self._given_weights)
+
+    @property
+    def path_to_try(self) -> str:
+        """All models are asked by the ensemble's own name."""
+        return f"{self.url_prefix}/{self.name}/infer"
 
     def _normalised(self, weights: Mapping[str, float] | None) -> dict[str, float]:
         if weights is None:
@@ -126,9 +137,8 @@ class VotingEnsemble(ParallelRun):
         members = {"models": [*self.routes, self.name], "weights": self.weights}
         if not is_named:
             return members
-        declared = (getattr(route.target, "inputs", None) for route in self.routes.values())
-        inputs: Any = next(filter(None, declared), [])
-        return {"name": self.name, "platform": "millrace", "inputs": inputs, "outputs": self.outputs, **members}
+        declared = {"inputs": self.declared_inputs, "outputs": self.outputs}
+        return {"name": self.name, "platform": "millrace", **declared, **members}
 
     # -- voting --------------------------------------------------------------------------------------------------
 
@@ -138,7 +148,10 @@ class VotingEnsemble(ParallelRun):
         # Rows as dicts are put in order by each model, which knows its features.
         event.body = request if op in DICT_OPERATIONS else check_request(request, model=self.name)
         event._rest = (op,)
-        results, failures = await self.ask_all(event)
+        try:
+            results, failures = await self.ask_all(event)
+        except InvalidInput as error:
+            raise InvalidInput(f"ensemble '{self.name}': {error}") from error
         outputs = [self._outputs_of(name, result) for name, result in results.items()]
         weights = np.asarray([self.weights[name] for name in results])
         weights = weights / weights.sum() if weights.sum() > 0 else np.full(len(outputs), 1 / len(outputs))

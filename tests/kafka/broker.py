@@ -1,7 +1,7 @@
 """A real Kafka broker on localhost, for tests: ``broker.py start | stop | run [COMMAND …]``.
 
-``run`` starts one, runs the command with KAFKA_BOOTSTRAP_SERVERS set to it, and stops it; without a command it runs until
-Ctrl-C. The jars come from Maven (once, into .cache/kafka); Java runs them. All the broker's data is in one folder.
+``run`` starts one, runs the command with KAFKA_BOOTSTRAP_SERVERS set to it, and stops it; without a command it runs
+until Ctrl-C. The jars come from Maven (once, into .cache/kafka); Java runs them. All its data is in one folder.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def run(command: list[str]) -> int:
     broker = begin()
     try:
         if command:
-            environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "KAFKA_SASL_SERVERS": broker.sasl_bootstrap}
-            return subprocess.run(command, env=environment, check=False).returncode
+            servers = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "KAFKA_SASL_SERVERS": broker.sasl_bootstrap}
+            return subprocess.run(command, env={**os.environ, **servers}, check=False).returncode
         print(f"export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap}", flush=True)
         signal.pause()
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The mock cluster inside confluent-kafka's wheel, in a process of its own: it aborts on what it does not know.
 
-librdkafka calls this interface experimental (rdkafka_mock.h). Topics are made by the name and number written to its stdin.
+librdkafka calls this interface experimental (rdkafka_mock.h). Topics are made by writing their name and number of
+partitions to its stdin.
 """
 
 from __future__ import annotations

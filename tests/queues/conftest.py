@@ -15,8 +15,15 @@ import pytest
 
 from millrace.queues.address import queue_at
 from millrace.queues.base import Queue, Settings
+from millrace.queues.memory_topic import forget
 
 sys.path.append(str(Path(__file__).parent))  # where the emulators are
+
+
+@contextmanager
+def memory_topic(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield f"memory://{folder}", {}
+    forget(f"memory://{folder}")
 
 
 @contextmanager
@@ -35,13 +42,14 @@ def v3io_stream(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextmanager
 def kafka_topic(folder: Path, client: str = "kafka-python") -> Iterator[tuple[str, dict[str, Any]]]:
-    from kafka_broker import QUICK, new_topic
+    from kafka_broker import new_topic, options
 
-    yield new_topic(), {"client": client, **QUICK}
+    yield new_topic(), options(client)
 
 
 # A context manager that gives, for an empty folder, the address of a new topic and the backend's options.
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[tuple[str, dict[str, Any]]]]] = {
+    "memory": memory_topic,
     "log": log_topic,
     "v3io": v3io_stream,
     "kafka-python": kafka_topic,

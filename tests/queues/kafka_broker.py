@@ -1,7 +1,8 @@
 """The cluster that the Kafka tests run on: one for a pytest session, started when the first of them needs it.
 
-``KAFKA_BOOTSTRAP_SERVERS`` names one of the user's own. Otherwise a real broker is started (tests/kafka/broker.py); where Java
-or Maven do not work, the mock cluster in confluent-kafka's wheel takes its place, and what that can not show is skipped.
+``KAFKA_BOOTSTRAP_SERVERS`` names one of the user's own. Otherwise a real broker is started (tests/kafka/broker.py);
+where Java or Maven do not work, the mock cluster in confluent-kafka's wheel takes its place, and what that can not show
+is skipped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,12 @@ from mock_cluster import MockProcess
 
 CLIENTS = ("kafka-python", "confluent-kafka")
 # A member is taken for dead soon, so that no test waits for that.
-QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "drain_timeout_seconds": 10.0}
+QUICK = {
+    "session_timeout_ms": 6_000,
+    "heartbeat_interval_ms": 200,
+    "drain_timeout_seconds": 10.0,
+    "max_request_size": 20_000_000,
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,31 @@ def cluster() -> TestCluster:
     try:
         broker = begin()
     except BrokerMissing as reason:
-        mock = MockProcess()
-        atexit.register(mock.close)
-        return TestCluster(mock.servers, why_mock=str(reason))
+        return mock_cluster(str(reason))
     atexit.register(end, broker)
     return TestCluster(broker.bootstrap, broker.sasl_bootstrap)
+
+
+def mock_cluster(reason: str) -> TestCluster:
+    """The mock, which makes topics in a way of its own and needs an old protocol of kafka-python."""
+    from millrace.queues.kafka_confluent import ConfluentCluster
+    from millrace.queues.kafka_python import PythonCluster
+
+    mock = MockProcess()
+    atexit.register(mock.close)
+
+    def create(self: ConfluentCluster | PythonCluster, partitions: int, *others: object) -> None:
+        mock.make_topic(self.topic, max(1, partitions))
+
+    for kind in (ConfluentCluster, PythonCluster):
+        kind.create = create
+    return TestCluster(mock.servers, why_mock=reason)
+
+
+def options(client: str) -> dict[str, Any]:
+    """The options of a client on this cluster."""
+    is_old = cluster().why_mock and client == "kafka-python"
+    return {"client": client, **QUICK, **({"api_version": (2, 3)} if is_old else {})}
 
 
 def real() -> TestCluster:

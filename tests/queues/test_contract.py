@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from millrace.queues.base import Queue, Statistics
 from millrace.queues.message import Message
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import pytest
+
 from millrace.queues.base import Commit, Consumer, Queue
 from millrace.queues.message import Message
 
@@ -32,10 +33,10 @@ async def done(consumer: Consumer, messages: list[Message]) -> None:
     await consumer.commit({message.partition: Commit(message.offset + 1) for message in messages})
 
 
-async def until_assigned(counts: Mapping[Consumer, int]) -> None:
-    """Poll consumers until each has so many partitions."""
+async def until_assigned(counts: Mapping[Consumer, int], *others: Mapping[Consumer, int]) -> None:
+    """Poll consumers until each has so many partitions, in one of the ways given."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while any(len(consumer.assigned) != count for consumer, count in counts.items()):
+        while {consumer: len(consumer.assigned) for consumer in counts} not in (counts, *others):
             for consumer in counts:
                 assert await consumer.poll(timeout_seconds=0.05) == []
 
@@ -162,9 +163,10 @@ async def test_partitions_are_divided_among_members(topic: Topic) -> None:
 
 
 async def test_member_beyond_the_partitions_waits_for_one(topic: Topic) -> None:
-    async with topic(partitions=1) as queue, queue.consumer("g") as spare:
-        async with queue.consumer("g") as first:
-            await until_assigned({first: 1, spare: 0})
+    async with topic(partitions=1) as queue, queue.consumer("g") as one, queue.consumer("g") as two:
+        await until_assigned({one: 1, two: 0}, {one: 0, two: 1})
+        first, spare = (one, two) if one.assigned else (two, one)
+        await first.close()
         await until_assigned({spare: 1})
 
 
@@ -196,13 +198,11 @@ async def test_revoked_is_awaited_before_another_member_gets_the_partition(topic
         story.extend(("other", partition) for partition in commits)
 
     async with topic(partitions=2) as queue, topic(partitions=2) as other:
-        async with queue.consumer("g", on_revoked=revoked) as one:
-            await until_assigned({one: 2})
-            async with other.consumer("g", on_assigned=assigned) as two:
-                polls = asyncio.gather(until_assigned({one: 1}), until_assigned({two: 1}))
-                await polls
-                (moved,) = two.assigned
-                assert story.index(("end", moved)) < story.index(("other", moved))
+        one, two = queue.consumer("g", on_revoked=revoked), other.consumer("g", on_assigned=assigned)
+        await until_assigned({one: 2})
+        await asyncio.gather(until_assigned({one: 1}), until_assigned({two: 1}))
+        (moved,) = two.assigned
+        assert story.index(("end", moved)) < story.index(("other", moved))
 
 
 async def test_commit_inside_revoked_counts(topic: Topic) -> None:

@@ -17,7 +17,8 @@ def test_memory_does_not_grow_over_a_million_events(kind):
 
     function = millrace.new_function("soak", kind="serving")
     graph = function.set_topology("flow", engine="async")
-    graph.to(name="add", handler="(event + 1)").to(name="last", handler=step if kind == "async" else "(event)").respond()
+    last = step if kind == "async" else "(event)"
+    graph.to(name="add", handler="(event + 1)").to(name="last", handler=last).respond()
     with function.to_mock_server() as server:
         for number in range(20_000):
             server.test(body=number)

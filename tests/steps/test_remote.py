@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import millrace
 import pytest
+
+import millrace
 
 
 @contextmanager
@@ -90,12 +91,11 @@ def test_no_retries_means_one_request() -> None:
 
 
 def test_server_faults_are_tried_again_and_client_faults_are_not() -> None:
-    with upstream(lambda n, path, body: (200 if n == 3 else 503, n)) as (url, seen):
-        with served(url=url, backoff_factor=0.001) as server:
-            assert server.test(body=1) == 3
-    with upstream(lambda n, path, body: (400, n)) as (url, seen):
-        with served(url=url, backoff_factor=0.001) as server:
-            server.test(body=1, silent=True)
+    unsteady, refusing = upstream(lambda n, path, body: (200 if n == 3 else 503, n)), upstream(lambda n, *_: (400, n))
+    with unsteady as (url, _), served(url=url, backoff_factor=0.001) as server:
+        assert server.test(body=1) == 3
+    with refusing as (url, seen), served(url=url, backoff_factor=0.001) as server:
+        server.test(body=1, silent=True)
         assert len(seen) == 1
 
 
@@ -109,22 +109,22 @@ def test_server_that_is_not_there_is_a_502_that_names_step_and_address() -> None
 
 def test_slow_server_is_a_504() -> None:
     release = threading.Event()
-    with upstream(lambda n, path, body: (release.wait(20) and 200, 1)) as (url, _):
-        with served(url=url, retries=0, timeout=0.1) as server:
-            assert server.test(body=1, silent=True).status_code == 504
-            release.set()
+    slow = upstream(lambda n, path, body: (release.wait(20) and 200, 1))
+    with slow as (url, _), served(url=url, retries=0, timeout=0.1) as server:
+        assert server.test(body=1, silent=True).status_code == 504
+        release.set()
 
 
 def test_batch_asks_for_every_item_in_order() -> None:
-    with upstream(lambda n, path, body: (200, body * 10)) as (url, _):
-        with served(class_name="mlrun.serving.remote.BatchHttpRequests", url=url) as server:
-            assert server.test(body=[3, 1, 2]) == [30, 10, 20]
+    times_ten = upstream(lambda n, path, body: (200, body * 10))
+    with times_ten as (url, _), served(class_name="mlrun.serving.remote.BatchHttpRequests", url=url) as server:
+        assert server.test(body=[3, 1, 2]) == [30, 10, 20]
 
 
 def test_batch_fails_with_its_first_failed_item() -> None:
-    with upstream(lambda n, path, body: (404 if body == 1 else 200, body)) as (url, _):
-        with served(class_name="storey.BatchHttpRequests", url=url, retries=0) as server:
-            assert server.test(body=[3, 1, 2], silent=True).status_code == 404
+    without_one = upstream(lambda n, path, body: (404 if body == 1 else 200, body))
+    with without_one as (url, _), served(class_name="storey.BatchHttpRequests", url=url, retries=0) as server:
+        assert server.test(body=[3, 1, 2], silent=True).status_code == 404
 
 
 def test_url_and_url_expression_exclude_each_other() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -190,6 +191,36 @@ fn.add_model("adder:v1", class_name=Sums)
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         with urlopen(Request(address, body.strip("'").encode(), form)) as answer:
             assert json.loads(answer.read())["outputs"] == [10]
+
+
+DECLARED = """
+import millrace
+class Model(millrace.serving.V2ModelServer):
+    def predict(self, request):
+        return [1 for _ in next(iter(request["inputs"].values()))] if isinstance(request["inputs"], dict) else [1]
+fn = millrace.new_function("pets")
+fn.set_topology("router", CLASS)
+fn.add_model("m", class_name=Model, model=True, inputs=INPUTS)
+"""
+
+
+@pytest.mark.parametrize(
+    ("router", "shapes", "path"),
+    [
+        ("ModelRouter", [[-1, 3]], "/v2/models/m/infer"),
+        ("ModelRouter", [[-1, 2], [-1]], "/v2/models/m/infer"),
+        ("VotingEnsemble", [[-1, 2]], "/v2/models/pets/infer"),
+        ("VotingEnsemble", [[-1, 28, 28]], "/v2/models/pets"),
+    ],
+)
+def test_example_has_inputs_of_the_declared_shape_and_the_url_of_the_ensemble(tmp_path, router, shapes, path):
+    inputs = [{"name": f"x{n}", "datatype": "FP32", "shape": shape} for n, shape in enumerate(shapes)]
+    code = DECLARED.replace("CLASS", repr(f"millrace.serving.{router}")).replace("INPUTS", repr(inputs))
+    with served(tmp_path, code=code) as (process, url):
+        _, address, *rest = shlex.split(process.stdout.readline().strip().removeprefix("try: "))
+        assert address == f"{url}{path}"
+        with urlopen(address, rest[1].encode() if rest else None) as answer:
+            assert answer.status == 200
 
 
 def test_model_that_loads_in_the_background_is_not_ready_before(tmp_path):

@@ -189,3 +189,30 @@ def test_unknown_model_version_operation_or_path_is_404(path, status):
 def test_get_on_infer_is_405():
     with served(Sums) as server:
         assert error_of(server, None, path="/v2/models/m/infer")[0] == 405
+
+
+@pytest.mark.parametrize("header", ["Inference-Header-Content-Length", "inference-header-content-length"])
+def test_mock_server_answers_a_request_with_binary_tensors_as_the_http_server_does(header):
+    outputs = [triton.InferRequestedOutput("sum", binary_data=True)]
+    body, length = triton.InferenceServerClient.generate_request_body(
+        [tensor("x", ROWS, "FP32", binary=True)], outputs=outputs
+    )
+    headers = {header: str(length)}
+    with served(Sums) as server:
+        request = Request(f"{server.url}/v2/models/m/infer", body, headers)
+        with urlopen(request) as response:
+            over_http = (response.status, response.headers[header], response.read()[-8:])
+    function = millrace.new_function("tensors")
+    function.add_model("m", class_name=Sums)
+    answer = function.to_mock_server().test("/v2/models/m/infer", body, headers=headers, get_body=False)
+    in_mock = (answer.status_code, answer.headers["Inference-Header-Content-Length"], answer.body[-8:])
+    assert over_http[0] == in_mock[0] == 200
+    assert over_http[2] == in_mock[2] == ROWS.sum(axis=1).tobytes()
+
+
+def test_mock_server_says_what_is_wrong_with_a_binary_request():
+    function = millrace.new_function("tensors")
+    function.add_model("m", class_name=Sums)
+    headers = {"Inference-Header-Content-Length": "ten"}
+    response = function.to_mock_server().test("/v2/models/m/infer", b"{}", headers=headers, silent=True)
+    assert response.status_code == 400 and b"not the length of the JSON" in response.body

@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 
+import pytest
+
 import millrace
 from millrace.serving import FakeClock
 from millrace.steps import Batch, FlatMap
@@ -212,3 +214,25 @@ def test_gate_full_of_held_events_is_emptied_by_wait_for_completion():
             server.test(body=number)
         server.wait_for_completion(10)
         assert (sorted(seen), server.engine.gate.inside) == ([1, 2], 0)
+
+
+@pytest.mark.parametrize("key_field", [None, "k"])
+def test_batch_that_can_not_fill_because_the_function_is_full_leaves_early(key_field):
+    seen = []
+    function, graph = flow(max_in_flight=5)
+    graph.to(Batch(max_events=100, key_field=key_field), "batch").to(name="see", handler=seen.extend)
+    with function.to_mock_server() as server:
+        for number in range(23):
+            server.test(body={"k": number})
+        server.wait_for_completion(10)
+        assert ([body["k"] for body in seen], server.engine.gate.inside) == (list(range(23)), 0)
+
+
+def test_callers_of_a_batch_that_can_not_fill_are_answered():
+    async def ask(server):
+        return await asyncio.gather(*(server.atest(body=n) for n in range(1, 11)))
+
+    function, graph = flow(max_in_flight=5)
+    graph.to(Batch(max_events=100), "batch").to(name="count", handler=len).respond()
+    with function.to_mock_server() as server:
+        assert asyncio.run(ask(server)) == [5] * 10

@@ -265,6 +265,18 @@ def test_select_outlets_naming_an_unknown_step_is_an_error_that_lists_the_steps(
         server.test(body=1)
 
 
+def test_async_select_outlets_is_refused_when_the_graph_is_compiled():
+    async def choose(body):
+        return "a"
+
+    function, graph = flow()
+    graph.to(Choice(choose), "choose")
+    graph["choose"].class_name.select_outlets = choose
+    graph.add_step(name="a", handler="(1)", after="choose").respond()
+    with pytest.raises(millrace.errors.GraphError, match=r"'choose': select_outlets can not be async"):
+        function.to_mock_server()
+
+
 def test_items_of_a_flat_map_are_copied_for_a_second_branch():
     seen = []
     function, graph = flow()

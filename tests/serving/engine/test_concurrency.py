@@ -44,19 +44,6 @@ def test_twenty_events_are_inside_an_async_step_at_once():
     assert meeting.most == 20
 
 
-def test_twenty_events_in_a_step_of_10_ms_take_far_less_than_200_ms():
-    async def io(body):
-        await asyncio.sleep(0.01)
-        return body
-
-    function, graph = flow()
-    graph.to(name="io", handler=io).respond()
-    with function.to_mock_server() as server:
-        started = time.perf_counter()
-        asyncio.run(ask_all(server, range(1, 21)))
-        assert time.perf_counter() - started < 0.15
-
-
 @pytest.mark.parametrize("threads", [False, True])
 def test_max_in_flight_of_a_step_bounds_the_events_inside(threads):
     lock, inside, most = threading.Lock(), [0], [0]
@@ -103,7 +90,7 @@ def test_max_in_flight_of_the_graph_bounds_it_and_callers_wait():
         callers = [threading.Thread(target=server.test, kwargs={"body": n}) for n in range(1, 7)]
         for caller in callers:
             caller.start()
-        while server.engine.gate.waiting < 4:
+        while server.engine.gate.waiting < 4 or meeting["inside"] < 2:
             time.sleep(0.001)
         assert server.engine.gate.inside == 2
         release.set()

@@ -14,7 +14,7 @@ from millrace.serving.engine.copying import copy_body
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 BODIES = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.sets(st.integers()),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part) | st.tuples(part, part) | st.sets(st.integers()),
     max_leaves=30,
 )
 

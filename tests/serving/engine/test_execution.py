@@ -155,10 +155,29 @@ def test_step_that_never_returns_answers_504_and_the_next_request_is_served(kind
     options = {"execution": kind} if kind in ("thread", "process") else {}
     function, graph = flow()
     handler = never if kind == "async" else NEVER.get(kind, NEVER["plain"])
-    graph.to(name="never", handler=handler, timeout_seconds=0.2, max_in_flight=1, **options).respond()
+    graph.to(name="never", handler=handler, timeout_seconds=0.5, max_in_flight=1, **options).respond()
     with function.to_mock_server() as server:
-        with pytest.raises(RequestFailed, match=r"\(504\): step 'never' took longer than 0.2 s"):
+        with pytest.raises(RequestFailed, match=r"\(504\): step 'never' took longer than 0.5 s"):
             server.test(body="slow")
+        assert server.test(body="quick") == "quick"
+
+
+def test_start_of_a_new_process_is_not_on_the_time_of_the_next_event():
+    class Slow:
+        def __init__(self):
+            import time
+
+            time.sleep(0.6)  # longer than the time limit, as loading a model may be
+
+        def do(self, body):
+            import time
+
+            return time.sleep(30) if body == "never" else body
+
+    function, graph = flow()
+    graph.to(Slow, "slow", execution="process", timeout_seconds=0.4, max_in_flight=1).respond()
+    with function.to_mock_server() as server:
+        assert server.test(body="never", silent=True).status_code == 504
         assert server.test(body="quick") == "quick"
 
 
@@ -258,6 +277,32 @@ def test_flat_map_in_a_thread_spreads():
     with function.to_mock_server() as server:
         server.test(body=3)
     assert sorted(seen) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("execution", ["thread", "process"])
+def test_items_of_a_flat_map_are_made_where_its_function_runs(execution):
+    here = threading.get_ident() if execution == "thread" else os.getpid()
+    seen = []
+
+    def items(body):
+        import os
+        import threading
+
+        for _ in range(body):
+            yield [os.getpid(), threading.get_ident()]
+
+    function, graph = flow()
+    graph.to(millrace.steps.FlatMap(items), "items", execution=execution).to(name="see", handler=seen.append)
+    with function.to_mock_server() as server:
+        server.test(body=3)
+        loop = server.engine.thread.call(on_loop())
+        server.wait_for_completion(10)
+    assert len(seen) == 3
+    assert not any({here, loop} & set(place) for place in seen)
+
+
+async def on_loop():
+    return threading.get_ident()
 
 
 @pytest.mark.parametrize("execution", ["thread", "process"])

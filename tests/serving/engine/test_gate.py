@@ -13,9 +13,9 @@ from millrace.serving.engine.gate import Gate
 
 
 @settings(max_examples=60, deadline=None)
-@given(limit=st.integers(1, 4), count=st.integers(1, 20), cancelled=st.sets(st.integers(0, 19)), seed=st.integers(0, 99))
+@given(limit=st.integers(1, 4), count=st.integers(1, 20), cancelled=st.sets(st.integers(0, 19)), seed=st.randoms())
 def test_never_more_than_the_limit_are_inside_and_all_leave(limit, count, cancelled, seed):
-    gate, most, done, order = Gate(limit), [0], [], random.Random(seed)
+    gate, most, done, order = Gate(limit), [0], [], random.Random(seed.random())
 
     async def visit(number):
         await gate.enter_async()

@@ -10,7 +10,7 @@ import pytest
 import millrace
 from millrace.errors import Draining, GraphError, RequestFailed, StepError, Unavailable
 from millrace.serving.engine.stream import MAX_CHUNKS
-from millrace.steps import FlatMap
+from millrace.steps import Batch, FlatMap
 
 
 def flow(engine="async", **settings):
@@ -295,6 +295,38 @@ def test_reader_that_waits_while_the_server_is_closed_gets_an_error():
     server.close()
     reader.join(10)
     assert len(raised) == 1
+
+
+def test_reader_of_a_stream_whose_rest_is_held_by_a_batch_gets_an_error_when_the_server_is_closed():
+    function, graph = flow()
+    graph.to(name="count", handler=count).to(Batch(max_events=2), "batch").respond()
+    server = function.to_mock_server()
+    stream = server.test(body=3)
+    assert next(stream) == [0, 1]
+    closer = threading.Timer(0.05, server.close)
+    closer.start()
+    with pytest.raises(Unavailable):
+        next(stream)
+    closer.join()
+
+
+def test_many_streams_are_read_by_many_threads_and_loops_at_once():
+    wrong = []
+
+    def read(server, loops):
+        for _ in range(10):
+            chunks = asyncio.run(collect(server, 60)) if loops else list(server.test(body=60))
+            wrong.extend([chunks] if chunks != list(range(60)) else [])
+
+    function, graph = flow()
+    graph.to(name="count", handler=count_async).respond()
+    with function.to_mock_server() as server:
+        readers = [threading.Thread(target=read, args=(server, n % 2)) for n in range(6)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(30)
+    assert wrong == []
 
 
 def test_second_stream_of_one_event_does_not_stay_inside():

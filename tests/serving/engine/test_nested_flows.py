@@ -4,6 +4,7 @@ import pytest
 
 import millrace
 from millrace.errors import GraphError, RequestFailed
+from millrace.queues.message import Message
 from millrace.serving import FlowStep
 from millrace.steps import Choice
 
@@ -189,9 +190,7 @@ def test_each_event_has_its_own_count_of_iterations():
 def test_flat_map_of_more_than_ten_thousand_items_is_no_cycle():
     seen = []
     function, graph = flow()
-    graph.to(millrace.steps.FlatMap(range), "items").to(name="a", handler="(event)").to(
-        name="see", handler=seen.append
-    )
+    graph.to(millrace.steps.FlatMap(range), "items").to(name="a", handler="(event)").to(name="see", handler=seen.append)
     with function.to_mock_server() as server:
         server.test(body=12_000)
         server.wait_for_completion(30)
@@ -208,3 +207,65 @@ def test_sync_engine_refuses_what_it_can_not_run_with_the_way_out(step):
         graph.to(kinds[step], "step")
     with pytest.raises(GraphError, match=r"use engine='async'"):
         function.to_mock_server()
+
+
+def split_between_functions():
+    """A parent that parses and a child function that runs a nested flow with a router and a route that is a flow."""
+    function = millrace.new_function("nested", kind="serving")
+    function.add_child_function("enrich")
+    graph = function.set_topology("flow", engine="async")
+    graph.to(name="parse", handler="(event + 'p')").to(">>", "raw").to(FlowStep(), "inner", function="enrich")
+    graph["inner"].to(name="a", handler="(event + 'a')")
+    graph["inner"].add_flow("deep", after="a").to(name="b", handler="(event + 'b')")
+    router = graph["inner"].add_step("*Chooser", name="choose", after="deep")
+    router.add_route("r", FlowStep()).to(name="c", handler="whoami")
+    router.to(">>", "out")
+    return function
+
+
+class Chooser:
+    def __init__(self, routes):
+        self.routes = routes
+
+    def do_event(self, event):
+        return self.routes["r"].run(event)
+
+
+def whoami(body, context):
+    return f"{body} in {context.current_function}"
+
+
+def test_steps_in_a_flow_run_in_the_child_function_that_the_flow_names():
+    with split_between_functions().to_mock_server(current_function="enrich") as server:
+        server.engine.thread.call(server.queue("raw").append(Message(b'"xp"')))
+        server.wait_for_completion(10)
+        assert [message.value for message in server.queue("inner/out").messages] == [b"xpab in enrich"]
+
+
+def test_the_parent_does_not_run_what_is_in_a_flow_of_a_child_function():
+    with split_between_functions().to_mock_server(current_function="") as server:
+        server.test(body="x")
+        server.wait_for_completion(10)
+        assert [message.value for message in server.queue("raw").messages] == [b"xp"]
+        assert list(server.engine.plan.objects) == []
+
+
+def test_names_of_steps_in_a_flow_are_found_in_the_code_of_its_child_function(tmp_path):
+    (tmp_path / "enrich.py").write_text("def shout(body):\n    return body.upper()\n")
+    function = millrace.new_function("nested", kind="serving")
+    function.add_child_function("enrich", str(tmp_path / "enrich.py"))
+    graph = function.set_topology("flow", engine="async")
+    inner = graph.to(">>", "raw").to(FlowStep(), "inner", function="enrich")
+    inner.to(name="up", handler="shout").to(">>", "out")
+    with function.to_mock_server(namespace={}) as server:
+        server.test(body="x")
+        server.wait_for_completion(10)
+        assert [message.value for message in server.queue("inner/out").messages] == [b"X"]
+
+
+def test_a_step_in_a_flow_is_not_apart_from_those_that_inherit_the_same_function():
+    function = millrace.new_function("nested", kind="serving")
+    function.add_child_function("enrich")
+    inner = function.set_topology("flow").to(">>", "raw").to(FlowStep(), "inner", function="enrich")
+    inner.to(name="a", handler="(event)").to(name="b", handler="(event)", function="enrich")
+    function.validate()

@@ -71,6 +71,43 @@ def test_errors_of_a_graph_name_the_function():
         function.validate()
 
 
+class Picky:
+    def __init__(self, by):
+        raise AssertionError("validate() makes no objects")
+
+    def do(self, body):
+        return body
+
+
+def test_validate_finds_all_faults_of_graph_names_and_parameters_and_makes_nothing():
+    function = millrace.new_function("f")
+    graph = function.set_topology("flow")
+    graph.to("Pickyy", name="a").to(Picky, name="b", bye=1).to(Picky, name="c", by=1).after_step("d")
+    with pytest.raises(GraphError, match="after of step 'c' names 'd'") as caught:
+        function.validate()
+    names, arguments = caught.value.__notes__
+    assert "step 'a': nothing is named 'Pickyy'" in names and "did you mean 'Picky'" in names
+    assert "step 'b': Picky has no parameter 'bye'; did you mean 'by'?" in arguments
+
+
+def test_validate_looks_names_up_in_the_namespace_given():
+    function = millrace.new_function("f")
+    function.set_topology("router").add_route("m1", class_name="Elsewhere", by=1)
+    function.validate({"Elsewhere": Picky})
+    with pytest.raises(GraphError, match="step 'router/m1': nothing is named 'Elsewhere'"):
+        function.validate({})
+
+
+@pytest.mark.parametrize(
+    "step", [{"class_name": "storey.Batch", "max_events": 2}, {"class_name": "storey.FlatMap", "_fn": "(event)"}]
+)
+def test_validate_knows_what_the_sync_engine_does_not_run(step):
+    function = millrace.new_function("f")
+    function.set_topology("flow", engine="sync").to(name="x", **step)
+    with pytest.raises(GraphError, match=r"step 'x' .*use engine='async'"):
+        function.validate()
+
+
 # -- models and routes ---------------------------------------------------------------------------------------------
 
 

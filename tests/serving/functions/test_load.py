@@ -286,7 +286,7 @@ def test_the_code_of_a_yaml_file_lies_beside_it_and_runs_only_when_it_is_used(tm
     (tmp_path / "f.yaml").write_text(f"kind: serving\nspec:\n  filename: code.py\n  graph: {graph}\n")
     monkeypatch.chdir("/")
     function = millrace.import_function(str(tmp_path / "f.yaml"))
-    function.validate()
+    function.to_yaml()
     assert not ran.exists()
     assert function.to_mock_server(namespace={}).test(body=1) == 7
 

@@ -1,6 +1,5 @@
 """Graphs are built as data: every call writes names, and no more."""
 
-
 import pytest
 
 from millrace.errors import DuplicateStep, GraphError, UnknownStep
@@ -297,3 +296,15 @@ def test_max_iterations_is_a_whole_number_of_one_or_more(rounds):
 def test_a_step_outside_a_flow_says_how_to_add_it():
     with pytest.raises(GraphError, match="step 'a' is in no flow yet"):
         TaskStep(name="a", handler="(event)").to(name="b", handler="(event)")
+
+
+def test_steps_and_graphs_say_in_one_short_line_what_they_are():
+    graph = FlowStep(name="shop")
+    graph.to("Echo", name="a").to(name="b", handler=len).to(Scale(by=2), name="c").to(">>", "q", path="log:///x")
+    router = graph.add_step("*", name="models", after="c")
+    router.add_route("m1", class_name="Model", model_path="x")
+    assert repr(graph) == "FlowStep('shop', steps=['a', 'b', 'c', 'q', 'models'])"
+    assert [repr(graph[name]) for name in graph] == [
+        "TaskStep('a', class_name='Echo')", "TaskStep('b', handler=len)", "TaskStep('c', class_name=Scale)",
+        "QueueStep('q', path='log:///x')", "RouterStep('models', routes=['m1'])",
+    ]  # fmt: skip

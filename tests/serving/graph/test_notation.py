@@ -188,7 +188,7 @@ def test_a_router_of_routers_and_flows_answers_by_path():
         ({"class_name": PreProcess}, "PreProcess needs some_arg="),
         ({"handler": "double", "retrys": 1}, "no parameter 'retrys'.*did you mean 'retries'"),
         ({"handler": double, "resultpath": 1}, "did you mean 'result_path'"),
-        ({"class_name": "storey.Filter", "_fun": "(event)"}, "Filter has no parameter 'fun'; did you mean 'fn'"),
+        ({"class_name": "storey.Filter", "_fun": "(event)"}, "Filter has no parameter '_fun'; did you mean '_fn'"),
         ({"class_name": "storey.Map", "_fn": "5"}, "nothing is named '5'"),
         ({"class_name": PreProcess, "some_arg": 1, "handler": "doo"}, "has no method 'doo'; did you mean 'do'"),
         ({"class_name": PreProcess, "some_arg": 1, "handler": double}, "handler= is the name of a method"),

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 import millrace
+from millrace.errors import GraphError
 from millrace.serving import BaseModelRouter, ModelRouter, V2ModelServer
 
 
@@ -192,7 +193,7 @@ class AdornedLater(ModelRouter):
 def test_a_router_may_change_the_event_before_and_after(router, model):
     with served(router, model=model) as server:
         answer = server.test("/v2/models/m2/infer", {"inputs": [1]})
-        assert (answer["outputs"], answer["by"]) == (["m2", 1, "preprocess"], "router")
+        assert (answer["outputs"], answer["by"]) == (["m2", 1, "preprocess"], "models")
 
 
 class ByLanguage:
@@ -267,3 +268,46 @@ def test_an_error_in_a_nested_route_names_the_innermost_step():
     response = function.to_mock_server().test("/v2/models/team/m1/infer", {"inputs": [1]}, silent=True)
     error = orjson.loads(response.body)["error"]
     assert (response.status_code, error) == (500, "step 'router/team/m1' of graph 'models' failed: LookupError: gone")
+
+
+@pytest.mark.parametrize("router", [ModelRouter, ModelRouter(), "*ModelRouter"], ids=["class", "object", "name"])
+def test_a_router_in_a_flow_is_a_router_however_it_is_written(router):
+    function = millrace.new_function("f", kind="serving")
+    step = function.set_topology("flow", engine="async").to(router, name="models").respond()
+    step.add_route("m1", class_name=NamedLater, model=True)
+    with function.to_mock_server() as server:
+        assert server.test("/v2/models/m1/infer", {"inputs": [1]})["outputs"][0] == "m1"
+
+
+def test_a_router_that_is_made_already_awaits_its_async_routes_and_forgets_them_with_the_next_graph():
+    made = ModelRouter()
+    for model, expected in ((NamedLater, True), (Named, False)):
+        function = millrace.new_function("f", kind="serving")
+        function.set_topology("router", made).add_route("m1", class_name=model, model=True)
+        with function.to_mock_server() as server:
+            assert server.test("/v2/models/m1/infer", {"inputs": [1]})["outputs"][0] == "m1"
+        assert made.is_async is expected
+
+
+def test_a_router_named_as_a_plain_step_says_how_it_is_added():
+    function = millrace.new_function("f", kind="serving")
+    function.set_topology("flow").to("mlrun.serving.ModelRouter", name="models").respond()
+    for check in (function.to_mock_server, function.validate):
+        with pytest.raises(GraphError, match=r"step 'models': mlrun.* is a router; add it as '\*mlrun"):
+            check()
+
+
+def test_a_model_that_is_made_already_answers_to_its_routes_name_and_version():
+    function = millrace.new_function("f", kind="serving")
+    function.add_model("m1:v2", class_name=Named(model=1))
+    with function.to_mock_server() as server:
+        answer = server.test("/v2/models/m1/versions/v2/infer", {"inputs": [1]})
+    assert (answer["model_name"], answer["model_version"]) == ("m1", "v2")
+
+
+def test_a_model_in_a_process_of_its_own_is_asked_for_the_operation_that_the_url_names():
+    function = millrace.new_function("f", kind="serving")
+    router = function.set_topology("router", url_prefix="/api")
+    router.add_route("m1", class_name=Named, model=True, execution="process")
+    with function.to_mock_server() as server:
+        assert server.test("/api/m1/where", {"inputs": [1]}) == "/api/m1/where"

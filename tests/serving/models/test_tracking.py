@@ -156,3 +156,13 @@ def test_secrets_are_masked_in_recorded_errors():
     server.context.tracking_sink = records.append
     response = server.test("/v2/models/m1/infer", {"inputs": [5]}, silent=True)
     assert "s3cret-value" not in records[0]["error"] + str(response.body)
+
+
+def test_requests_to_a_model_that_is_made_already_are_recorded():
+    function = millrace.new_function("models", kind="serving").set_tracking()
+    function.set_topology("router")
+    function.add_model("m1", class_name=Echo(model=True))
+    with function.to_mock_server() as server:
+        server.test("/v2/models/m1/infer", {"inputs": [5]})
+        messages = server.queue("tracking_stream").messages
+    assert [orjson.loads(message.value)["model"] for message in messages] == ["m1"]

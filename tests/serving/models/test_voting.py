@@ -271,8 +271,8 @@ def test_a_whole_quorum_says_nothing_of_itself():
     ("results", "text"),
     [
         (([1], [1, 2]), "different numbers of outputs: 'm0' 1, 'm1' 2"),
-        (([1], 5), "model 'm1' of ensemble 'router' gave a int, not a list"),
-        (([1], {"a": 1}), "model 'm1' of ensemble 'router' gave a dict, not a list"),
+        (([1], 5), "model 'm1' of ensemble 'ensemble' gave a int, not a list"),
+        (([1], {"a": 1}), "model 'm1' of ensemble 'ensemble' gave a dict, not a list"),
         (([[1]], [[1, 2]]), "different shapes"),
         (([1.5], ["a"]), "a mean needs numbers"),
         (([{"a": 1}], [{"a": 1}]), "can not be counted"),
@@ -315,10 +315,10 @@ def test_versions_of_models_are_members():
 def test_it_lists_its_models_and_tells_its_metadata_and_readiness():
     outputs = [{"name": "species", "datatype": "BYTES", "shape": [-1]}]
     with served({"a": [1], "b": [1]}, outputs=outputs) as server:
-        assert server.test("/v2/models/") == {"models": ["a", "b", "router"], "weights": {"a": 0.5, "b": 0.5}}
+        assert server.test("/v2/models/") == {"models": ["a", "b", "ensemble"], "weights": {"a": 0.5, "b": 0.5}}
         metadata = server.test("/v2/models/VotingEnsemble")
-        assert (metadata["name"], metadata["inputs"], metadata["outputs"]) == ("router", [], outputs)
-        assert server.test("/v2/models/router/ready") == {"name": "router", "ready": True}
+        assert (metadata["name"], metadata["inputs"], metadata["outputs"]) == ("ensemble", [], outputs)
+        assert server.test("/v2/models/ensemble/ready") == {"name": "ensemble", "ready": True}
         assert server.test("/v2/models/a/ready") == {"name": "a", "ready": True}
 
 
@@ -335,7 +335,7 @@ def test_it_is_not_ready_while_a_member_is_not():
     function.add_model("a", class_name=Gives, model=[1])
     function.add_model("b", class_name=Later)
     with function.to_mock_server() as server:
-        assert server.test("/v2/models/router/ready", silent=True).status_code == 503
+        assert server.test("/v2/models/ensemble/ready", silent=True).status_code == 503
         assert server.test("/v2/models/infer", {"inputs": [0]}, silent=True).status_code == 503
         permitted.set()
 
@@ -344,10 +344,10 @@ def test_it_is_not_ready_while_a_member_is_not():
     ("method", "path", "body", "expected"),
     [
         ("GET", "/v2/models/infer", None, 405),
-        ("GET", "/v2/models/router/infer", None, 405),
+        ("GET", "/v2/models/ensemble/infer", None, 405),
         ("GET", "/v2/models/a/infer", None, 405),
         ("POST", "/v2/models/c/infer", {"inputs": [1]}, 404),
-        ("POST", "/v2/models/router/c/infer", {"inputs": [1]}, 404),
+        ("POST", "/v2/models/ensemble/c/infer", {"inputs": [1]}, 404),
         ("POST", "/v2/models/infer", {}, 422),
         ("POST", "/v2/models/infer", {"inputs": []}, 422),
         ("POST", "/v2/models/infer", [1], 400),
@@ -428,3 +428,34 @@ def test_logic_may_be_the_usual_one_with_other_predictions():
             return super().logic([[round(value) for value in row] for row in predictions], weights)
 
     assert decided([1.2, 2.9], [0.9, 3.1], [2.0, 9.0], class_name=Rounded) == [1, 3]
+
+
+def test_ensemble_that_is_made_already_gets_its_routes_and_its_steps_name():
+    function = millrace.new_function("f", kind="serving")
+    graph = function.set_topology("flow", engine="async")
+    ensemble = graph.to(VotingEnsemble(weights={"a": 1, "b": 3}), name="pets").respond()
+    for name, result in {"a": [1], "b": [2]}.items():
+        ensemble.add_route(name, class_name=Gives, model=result)
+    with function.to_mock_server() as server:
+        answer = server.test("/v2/models/pets/infer", {"inputs": [0]})
+    assert (answer["outputs"], answer["model_name"]) == ([2], "pets")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"quorum": 2}, "quorum=2 must be from 1"), ({"weights": {"z": 1}}, "'z', which is no model")],
+)
+def test_ensemble_that_is_made_already_is_checked_when_its_routes_are_known(arguments, words):
+    function = millrace.new_function("f", kind="serving")
+    function.set_topology("router", VotingEnsemble(**arguments)).add_route("a", class_name=Gives, model=[1])
+    with pytest.raises(BadStepArguments, match=words):
+        function.to_mock_server()
+
+
+def test_a_row_that_a_member_refuses_names_the_ensemble_and_the_member():
+    declared = [{"name": "x", "datatype": "FP64", "shape": [-1, 2]}]
+    function = millrace.new_function("pets", kind="serving")
+    function.set_topology("router", ENSEMBLE)
+    function.add_model("a", class_name=Gives, model=[1], inputs=declared)
+    response = function.to_mock_server().test("/v2/models/pets/infer", {"inputs": [[1.0]]}, silent=True)
+    assert response.status_code == 422 and b"ensemble 'pets': model 'a': input 'x'" in response.body
