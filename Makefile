@@ -26,7 +26,7 @@ test: $(STAMP)  ## Run every test (a few minutes)
 
 soak: $(STAMP)  ## Slow load and fault tests; SOAK=short for the form that CI runs
 	@echo "==> Running the load and fault tests"
-	@$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
+	@SOAK=$(SOAK) $(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
 
 check: $(STAMP)  ## Lint and type-check
 	@echo "==> ruff"

@@ -37,6 +37,8 @@ BACKENDS = {
 class _Module(Protocol):
     def at(self, url: str, settings: Settings) -> Queue: ...
 
+    async def list_topics(self, url: str, settings: Settings) -> list[str]: ...
+
 
 def queue_at(url: str, settings: Settings | None = None) -> Queue:
     """The queue of an address, not open yet: nothing is connected or made.
@@ -51,6 +53,24 @@ def queue_at(url: str, settings: Settings | None = None) -> Queue:
     ...
     millrace.errors.GraphError: 'kafak://broker/orders': there are no queues 'kafak://'; did you mean 'kafka'?
     """
+    return _module(url, _backend(url)).at(url, settings or Settings())
+
+
+async def list_topics(url: str, settings: Settings | None = None) -> list[str]:
+    """The addresses of the topics in a folder, a cluster or a container: an address without its topic.
+
+    :param url: ``log:///directory``, ``kafka://brokers``, ``v3io://host/container/folder``
+    :raises GraphError: nothing has such addresses
+    :raises MissingDependency: the backend's client is not installed
+
+    >>> import asyncio
+    >>> asyncio.run(list_topics("log:///there/is/no/such/folder"))
+    []
+    """
+    return await _module(url, _backend(url)).list_topics(url, settings or Settings())
+
+
+def _backend(url: str) -> Backend:
     scheme, separator, _ = url.partition("://")
     if not separator:
         forms = ", ".join(backend.form for backend in BACKENDS.values())
@@ -58,7 +78,7 @@ def queue_at(url: str, settings: Settings | None = None) -> Queue:
     if scheme not in BACKENDS:
         hint = near(scheme, BACKENDS) or f"; there are {', '.join(f'{name}://' for name in BACKENDS)}"
         raise GraphError(f"'{url}': there are no queues '{scheme}://'{hint}")
-    return _module(url, BACKENDS[scheme]).at(url, settings or Settings())
+    return BACKENDS[scheme]
 
 
 async def open_queue(url: str, settings: Settings | None = None) -> Queue:

@@ -17,10 +17,27 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from ..errors import RequestError
 from .message import Message
 
 Start = Literal["earliest", "latest"]
 METADATA_BYTES = 3_000
+
+
+class TopicNotFound(RequestError):
+    """There is no such topic, and it was not to be made."""
+
+    status = 404
+
+    def __init__(self, url: str) -> None:
+        folder = url.rpartition("/")[0]
+        super().__init__(f"there is no topic {url}; `millrace queue list {folder}` shows those that there are")
+
+
+class NotOffered(RequestError):
+    """A backend can not do this."""
+
+    status = 501
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +119,14 @@ class Settings:
     :param retention_seconds: how long messages stay; ``None`` is for ever (or the broker's own setting)
     :param retention_bytes: how much of them stays
     :param options: the backend's own settings, by name; an unknown one is an error
+    :param must_exist: whether a topic that does not exist is :class:`TopicNotFound`, instead of being made
     """
 
     partitions: int | None = None
     retention_seconds: float | None = None
     retention_bytes: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    must_exist: bool = False
 
 
 OnAssigned = Callable[[Mapping[int, Commit]], Awaitable[None]]
@@ -187,6 +206,24 @@ class Queue(ABC):
             commit = commits.get(partition, Commit(begin[partition]))
             lags[partition] = max(0, last - max(commit.watermark, begin[partition]) - len(commit.done))
         return lags
+
+    async def groups(self) -> list[str]:
+        """The groups that ever committed here, by name; some backends also tell those that only have members.
+
+        :raises NotOffered: the backend can not tell
+        """
+        raise NotOffered(f"{self.url}: this kind of queue does not tell its groups")
+
+    async def members(self, group: str) -> list[str] | None:
+        """The members of a group that are alive; ``None`` when the backend can not tell. May take a lease's time."""
+        return None
+
+    async def trim(self, before: Mapping[int, int]) -> int:
+        """Delete the messages before an offset in each partition named; answers how many.
+
+        :raises NotOffered: the backend deletes nothing by offset
+        """
+        raise NotOffered(f"{self.url}: this kind of queue deletes messages by its retention only")
 
     @property
     @abstractmethod

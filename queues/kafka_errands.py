@@ -15,6 +15,7 @@ T = TypeVar("T")
 class Errands:
     """A list of things to do for one thread; others add to it, and wait.
 
+    >>> import threading
     >>> errands = Errands()
     >>> asking = threading.Thread(target=lambda: print(errands.ask(lambda: "done")))
     >>> asking.start()

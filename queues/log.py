@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import GraphError, Unavailable, near
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics
+from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, TopicNotFound
 from .doorbell import Bell
 from .log_batch import divide, placed
 from .log_consumer import LogConsumer
-from .log_groups import Timing, check_name, group_names, read_commits
+from .log_groups import Timing, check_name, group_names, live_members, read_commits
 from .log_layout import Topic
 from .log_session import LogSession
 from .log_store import DURABILITIES, MAP_BYTES, Durability
@@ -106,8 +106,13 @@ class LogQueue(Queue):
         self._appended = self._read = self._turn = 0
 
     async def open(self) -> Self:
-        """Make the topic when it does not exist, and open it."""
+        """Make the topic when it does not exist, and open it.
+
+        :raises TopicNotFound: it does not exist, and the settings say that it must
+        """
         if self._log is None:
+            if self._settings.must_exist and not is_topic(self.path):
+                raise TopicNotFound(self.url)
             self._loop = asyncio.get_running_loop()
             given = self.options
             options = TopicOptions(given.durability, given.map_bytes, given.retention_every_seconds)
@@ -200,6 +205,11 @@ class LogQueue(Queue):
         members = self._members
         return members.store.read(lambda txn: group_names(txn, members.table))
 
+    async def members(self, group: str) -> list[str]:
+        """The members of a group that are alive."""
+        members, lease = self._members, self.options.lease_timeout_seconds
+        return members.store.read(lambda txn: live_members(txn, members.table, check_name(group), lease))
+
     async def committed(self, group: str) -> dict[int, Commit]:
         """How far a group is; partitions without a commit are left out."""
         members = self._members
@@ -267,6 +277,22 @@ def topic_path(url: str) -> Path:
     return path
 
 
+def is_topic(path: Path) -> bool:
+    """Whether a directory is a topic of the embedded log."""
+    return (path / "data.mdb").is_file() and (path / "bells").is_dir()
+
+
 def at(url: str, settings: Settings) -> Queue:
     """The queue of an address, not open yet."""
     return LogQueue(url, settings)
+
+
+async def list_topics(url: str, settings: Settings) -> list[str]:
+    """The addresses of the topics in a directory; of a topic's own address that."""
+    folder = Path(unquote(urlsplit(url).path))
+    if urlsplit(url).netloc or not folder.is_absolute():
+        raise GraphError(f"'{url}' is no address of a directory; write log:///absolute/directory")
+    if is_topic(folder):
+        return [url]
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and is_topic(path)) if folder.is_dir() else []
+    return [f"log://{quote(str(path))}" for path in found]

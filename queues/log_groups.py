@@ -153,6 +153,17 @@ def read_commits(txn: Transaction, table: Table, name: str) -> dict[int, Commit]
     return commits
 
 
+def live_members(txn: Transaction, table: Table, name: str, lease_seconds: float) -> list[str]:
+    """The members of a group that were alive within their lease."""
+    text = txn.get(group_key(name), db=table)
+    alive = []
+    for member in Group.parse(text).members if text else []:
+        kept = txn.get(alive_key(name, member), db=table)
+        if kept is not None and 0 <= time.monotonic() - ALIVE.unpack(kept)[0] < lease_seconds:
+            alive.append(member)
+    return alive
+
+
 def group_names(txn: Transaction, table: Table) -> list[str]:
     """All groups that ever had a member or a commit."""
     names: dict[str, None] = {}

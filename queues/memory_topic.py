@@ -11,32 +11,28 @@ import bisect
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 from ..errors import GraphError, QueueFull, near
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, partition_of
+from .base import (
+    Commit,
+    OnAssigned,
+    OnRevoked,
+    Queue,
+    Settings,
+    Start,
+    Statistics,
+    TopicNotFound,
+    partition_of,
+)
+from .memory_consumer import Group, MemoryConsumer
 from .message import Message
 
 DEFAULT_PARTITIONS = 1
 MAX_MESSAGES = 1_000_000
 OPTIONS = ("max_messages",)
-
-
-@dataclass(eq=False)
-class Group:
-    """The members of a group in the order in which they joined, who owns which partition, and how far it is."""
-
-    members: list[Any] = field(default_factory=list)
-    owners: dict[int, Any] = field(default_factory=dict)
-    commits: dict[int, Commit] = field(default_factory=dict)
-
-    def share_of(self, member: Any, partitions: int) -> set[int]:
-        """The partitions that a member should own."""
-        if member not in self.members:
-            return set()
-        return set(range(self.members.index(member), partitions, len(self.members)))
 
 
 @dataclass(eq=False)
@@ -49,13 +45,17 @@ class Topic:
     lock: threading.Lock = field(default_factory=threading.Lock)
     groups: dict[str, Group] = field(default_factory=dict)
     wakers: dict[object, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=dict)
-    turn: Iterable[int] = field(default_factory=itertools.count)
+    turn: Iterator[int] = field(default_factory=itertools.count)
 
     def wake(self) -> None:
         """Let everyone look again."""
         for loop, event in list(self.wakers.values()):
             with contextlib.suppress(RuntimeError):  # that loop is closed, and nobody waits on it
                 loop.call_soon_threadsafe(event.set)
+
+    def group(self, name: str) -> Group:
+        """A group, made when it is new; under the lock."""
+        return self.groups.setdefault(name, Group())
 
     def end(self, partition: int) -> int:
         """The offset of the next message."""
@@ -71,8 +71,14 @@ class Topic:
             while gone < len(log) and size > settings.retention_bytes:
                 size -= len(log[gone].value)
                 gone += 1
-        del log[:gone]
+        self.trim(partition, self.begins[partition] + gone)
+
+    def trim(self, partition: int, before: int) -> int:
+        """Forget what lies before an offset; answers how many messages."""
+        gone = min(max(0, before - self.begins[partition]), len(self.logs[partition]))
+        del self.logs[partition][:gone]
         self.begins[partition] += gone
+        return gone
 
 
 _topics: dict[str, Topic] = {}
@@ -82,6 +88,12 @@ _topics_lock = threading.Lock()
 def at(url: str, settings: Settings) -> MemoryTopic:
     """The queue of a ``memory://`` address."""
     return MemoryTopic(url, settings)
+
+
+async def list_topics(url: str, settings: Settings) -> list[str]:
+    """The topics in the memory of this process whose names begin like this."""
+    with _topics_lock:
+        return sorted(one for one in _topics if one.startswith(url))
 
 
 def forget(url: str) -> None:
@@ -128,6 +140,8 @@ class MemoryTopic(Queue):
     async def open(self) -> Self:
         with _topics_lock:
             topic = _topics.get(self.url)
+            if topic is None and self.settings.must_exist:
+                raise TopicNotFound(self.url)
             if topic is None:
                 count = self.settings.partitions or DEFAULT_PARTITIONS
                 most = int(self.settings.options.get("max_messages", MAX_MESSAGES))
@@ -160,7 +174,7 @@ class MemoryTopic(Queue):
             return message.partition
         if message.key is not None:
             return partition_of(message.key, self.partitions)
-        return next(iter(self.topic.turn)) % self.partitions
+        return next(self.topic.turn) % self.partitions
 
     async def read(self, partition: int, offset: int, max_messages: int = 500) -> list[Message]:
         topic = self.topic
@@ -182,11 +196,26 @@ class MemoryTopic(Queue):
         return self.topic.begins[partition] + next(newer, len(log))
 
     async def committed(self, group: str) -> dict[int, Commit]:
-        found = self.topic.groups.get(group)
-        return dict(found.commits) if found else {}
+        with self.topic.lock:
+            found = self.topic.groups.get(group)
+            return dict(found.commits) if found else {}
 
     async def commit(self, group: str, commits: Mapping[int, Commit]) -> None:
-        self.topic.groups.setdefault(group, Group()).commits.update(commits)
+        with self.topic.lock:
+            self.topic.group(group).commits.update(commits)
+
+    async def groups(self) -> list[str]:
+        with self.topic.lock:
+            return sorted(self.topic.groups)
+
+    async def members(self, group: str) -> list[str]:
+        with self.topic.lock:
+            found = self.topic.groups.get(group)
+            return [f"member {number}" for number, _ in enumerate(found.members)] if found else []
+
+    async def trim(self, before: Mapping[int, int]) -> int:
+        with self.topic.lock:
+            return sum(self.topic.trim(partition, offset) for partition, offset in before.items())
 
     def consumer(
         self,
@@ -202,128 +231,14 @@ class MemoryTopic(Queue):
 
     @property
     def statistics(self) -> Statistics:
-        logs = self.topic.logs
-        held = sum(len(log) for log in logs)
-        return Statistics(self._appended, self._read, held, len(logs) * self.topic.max_messages)
+        # What is appended is at once where it stays, so nothing ever waits in this client.
+        return Statistics(self._appended, self._read, 0, self.topic.max_messages)
+
+    def forget(self, member: MemoryConsumer) -> None:
+        """A member is closed."""
+        self._members.discard(member)
 
     async def close(self) -> None:
         for member in list(self._members):
             await member.close()
         self._topic = None
-
-
-class MemoryConsumer(Consumer):
-    """A member of a group in memory."""
-
-    def __init__(
-        self,
-        queue: MemoryTopic,
-        group: str,
-        start: Start,
-        on_assigned: OnAssigned | None,
-        on_revoked: OnRevoked | None,
-    ) -> None:
-        self._queue = queue
-        self._name = group
-        self._start = start
-        self._on_assigned = on_assigned
-        self._on_revoked = on_revoked
-        self._positions: dict[int, int] = {}
-        self._paused: set[int] = set()
-        self._closed = False
-
-    @property
-    def _group(self) -> Group:
-        return self._queue.topic.groups.setdefault(self._name, Group())
-
-    @property
-    def assigned(self) -> frozenset[int]:
-        return frozenset(self._positions)
-
-    async def poll(self, max_messages: int = 500, timeout_seconds: float = 1.0) -> list[Message]:
-        if self._closed:
-            return []
-        topic, changed = self._queue.topic, asyncio.Event()
-        topic.wakers[self] = (asyncio.get_running_loop(), changed)
-        if self not in self._group.members:
-            self._group.members.append(self)
-            topic.wake()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                while not self._closed:
-                    changed.clear()
-                    await self._rebalance()
-                    found = await self._fetch(max_messages)
-                    if found:
-                        return found
-                    await changed.wait()
-        return []
-
-    async def _fetch(self, max_messages: int) -> list[Message]:
-        found: list[Message] = []
-        for partition in sorted(self._positions):
-            if partition not in self._paused and len(found) < max_messages:
-                got = await self._queue.read(partition, self._positions[partition], max_messages - len(found))
-                if got:
-                    self._positions[partition] = got[-1].offset + 1
-                    found += got
-        return found
-
-    async def _rebalance(self) -> None:
-        group, topic = self._group, self._queue.topic
-        mine = group.share_of(self, self._queue.partitions)
-        lost = [one for one in self._positions if one not in mine]
-        if lost:
-            await self._let_go(lost)
-        got = [one for one in mine if one not in group.owners]
-        if not got:
-            return
-        commits = {}
-        for partition in got:
-            group.owners[partition] = self
-            begin = topic.begins[partition] if self._start == "earliest" else topic.end(partition)
-            commits[partition] = group.commits.get(partition, Commit(begin))
-            self._positions[partition] = commits[partition].watermark
-        if self._on_assigned is not None:
-            await self._on_assigned(commits)
-
-    async def _let_go(self, partitions: list[int]) -> None:
-        try:
-            if self._on_revoked is not None:
-                await self._on_revoked(partitions)
-        finally:
-            for partition in partitions:
-                self._positions.pop(partition, None)
-                self._paused.discard(partition)
-                if self._group.owners.get(partition) is self:
-                    del self._group.owners[partition]
-            self._queue.topic.wake()
-
-    async def commit(self, commits: Mapping[int, Commit]) -> None:
-        for partition, commit in commits.items():
-            if self._group.owners.get(partition) is self:
-                self._group.commits[partition] = commit
-
-    def pause(self, partitions: Iterable[int]) -> None:
-        self._paused.update(one for one in partitions if one in self._positions)
-
-    def resume(self, partitions: Iterable[int]) -> None:
-        self._paused.difference_update(partitions)
-        self._queue.topic.wake()
-
-    async def seek(self, partition: int, offset: int) -> None:
-        if partition not in self._positions:
-            raise ValueError(f"partition {partition} of {self._queue.url} is not this member's")
-        self._positions[partition] = offset
-
-    async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._positions:
-            await self._let_go(list(self._positions))
-        if self in self._group.members:
-            self._group.members.remove(self)
-        self._queue._members.discard(self)
-        self._queue.topic.wakers.pop(self, None)
-        self._queue.topic.wake()

@@ -10,6 +10,7 @@ import io
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import aiohttp
@@ -200,6 +201,26 @@ class Stream:
         """Set some attributes of an item."""
         arguments = (self._place.container, self._place.path, key)
         await self._ask(lambda: self._client.kv.update(*arguments, attributes=dict(attributes)))
+
+    async def names(self, *, folders: bool = False) -> list[str]:
+        """The names of the items beside the shards and of the shards, or of the folders in the path."""
+        prefix = f"{self._place.path}/" if self._place.path else ""
+        found: list[str] = []
+        marker: str | None = None
+        while True:
+            page = partial(
+                self._client.container.list,
+                self._place.container, prefix, directories_only=folders or None, marker=marker,
+            )  # fmt: skip
+            reply = await self._ask(page, also=(404,))
+            if reply.status_code == 404:
+                return found
+            listed = reply.output
+            paths = [one.prefix for one in listed.common_prefixes] if folders else [one.key for one in listed.contents]
+            found += [path.strip("/").rpartition("/")[2] for path in paths]
+            marker = listed.next_marker
+            if listed.is_truncated != "true" or not marker:
+                return found
 
     async def close(self) -> None:
         """Let go of the connections."""

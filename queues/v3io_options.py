@@ -103,9 +103,10 @@ class Place:
     path: str
 
     @classmethod
-    def parse(cls, url: str, options: Options) -> Self:
+    def parse(cls, url: str, options: Options, *, is_folder: bool = False) -> Self:
         """The place that an address names: ``v3io://`` is HTTPS and ``v3io+http://`` is not encrypted.
 
+        :param is_folder: whether it is where streams are, which may be the container itself
         :raises GraphError: the address is not complete, or holds a password
         """
         parts = urlsplit(url)
@@ -120,7 +121,7 @@ class Place:
         if parts.query or parts.fragment:
             raise GraphError(f"'{url}': write ? as %3F and # as %23 in a path; settings are given as options")
         container, _, path = unquote(parts.path).strip("/").partition("/")
-        if not container or not path.strip("/"):
+        if not container or not (path.strip("/") or is_folder):
             raise GraphError(f"'{url}' is no address of a stream; write v3io://host/container/path")
         return cls(_endpoint(url, parts.scheme, parts.netloc, options), container, path.strip("/"))
 

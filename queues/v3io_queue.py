@@ -7,22 +7,36 @@ import contextlib
 import itertools
 import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Self
 
 from ..errors import GraphError, Unavailable
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, partition_of
+from .base import (
+    Commit,
+    Consumer,
+    NotOffered,
+    OnAssigned,
+    OnRevoked,
+    Queue,
+    Settings,
+    Start,
+    Statistics,
+    TopicNotFound,
+    partition_of,
+)
 from .message import Message
 from .v3io_append import Entry, Lane, Ticket
 from .v3io_client import Stream
 from .v3io_consumer import V3ioConsumer
 from .v3io_options import Options, Place
 from .v3io_shards import Shards
-from .v3io_state import GroupState
+from .v3io_state import GroupState, group_of
 
 SHARDS = 4
 HOURS = 24
 HOUR_SECONDS = 3_600
+WATCH_SECONDS = 0.25
 
 
 class V3ioQueue(Queue):
@@ -86,6 +100,8 @@ class V3ioQueue(Queue):
         stream = Stream(self._place, self.options, url=self.url)
         try:
             count = await stream.describe()
+            if count is None and self._settings.must_exist:
+                raise TopicNotFound(self.url)
             if count is None:
                 seconds = self._settings.retention_seconds or HOURS * HOUR_SECONDS
                 await stream.create(self._settings.partitions or SHARDS, max(1, math.ceil(seconds / HOUR_SECONDS)))
@@ -169,6 +185,33 @@ class V3ioQueue(Queue):
         state = self.state(group)
         for partition, commit in commits.items():
             await state.set_commit(partition, commit)
+
+    async def groups(self) -> list[str]:
+        """The groups of Millrace that ever read this stream."""
+        return sorted({group for name in await self.stream.names() if (group := group_of(name)) is not None})
+
+    async def members(self, group: str) -> list[str]:
+        """The members of a group that are alive. One shows it by its beats, so that may take the time of a lease."""
+        state = self.state(group)
+        before = await state.load()
+        deadline = time.monotonic() + self.options.lease_timeout_seconds if before.group.members else 0.0
+        while time.monotonic() < deadline:
+            await asyncio.sleep(min(WATCH_SECONDS, self.options.heartbeat_seconds))
+            now = await state.load()
+            alive = [one for one in now.group.members if now.beats.get(one) != before.beats.get(one)]
+            if alive or not now.group.members:
+                return alive
+        return []
+
+    async def trim(self, before: Mapping[int, int]) -> int:
+        """The platform deletes by age only.
+
+        :raises NotOffered: always
+        """
+        raise NotOffered(
+            f"{self.url}: a v3io stream deletes messages by its retention only; to pass over them, set the place of "
+            "each group: millrace queue replay URL --group NAME --from latest"
+        )
 
     def state(self, group: str) -> GroupState:
         """What is kept about a group."""

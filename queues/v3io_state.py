@@ -10,11 +10,12 @@ Conditions are of the two forms that nuclio's groups use on the platform, ``not(
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..errors import Conflict, Unavailable
 from .base import Commit
@@ -40,6 +41,25 @@ class Seen:
     beats: Mapping[str, int] = field(default_factory=dict)
 
 
+def written(group: str) -> str:
+    """A group's name for the name of an item.
+
+    >>> [written(name) for name in ("orders", "a b", "a~20b")]
+    ['orders', 'a~20b', 'a~7E20b']
+    """
+    return quote(group, safe="").replace("~", "%7E").replace("%", "~")
+
+
+def group_of(item: str) -> str | None:
+    """The group that an item beside the shards is about; ``None`` for other items.
+
+    >>> [group_of(name) for name in ("0", "orders-millrace", "a~20b-millrace-3")]
+    [None, 'orders', 'a b']
+    """
+    found = re.fullmatch(r"(.+)-millrace(?:-\d+)?", item)
+    return unquote(found[1].replace("~", "%")) if found else None
+
+
 class GroupState:
     """The items of one group.
 
@@ -52,7 +72,7 @@ class GroupState:
             raise ValueError(f"a group's name has 1 to {LONGEST_NAME} characters, this one is {group!r}")
         self._stream, self._partitions, self._retry_timeout_seconds = stream, partitions, retry_timeout_seconds
         self._name = group
-        self._key = f"{quote(group, safe='').replace('%', '~')}-millrace"
+        self._key = f"{written(group)}-millrace"
 
     async def load(self) -> Seen:
         """The group as it is."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ...errors import MillraceError, near
 
@@ -50,6 +50,43 @@ class Parser(argparse.ArgumentParser):
         hint = near(first, known) if difflib.get_close_matches(first, known, cutoff=0.6) else ""
         what = "has no option" if first.startswith("-") else "does not take the argument"
         self.error(f"`{self.prog}` {what} '{first}'{hint}")
+
+
+class ActionParser(Parser):
+    """The parser of an action, which says itself what it does not know."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments, or refuse them."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.refuse(unknown)
+        return found, unknown
+
+
+def command_of(name: str, purpose: str, example: str, actions: Sequence[Command]) -> Command:
+    """A command that has several actions: ``millrace NAME ACTION …``."""
+    known = {action.name: action for action in actions}
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        title = f"`{parser.prog} ACTION --help` shows the options of an action"
+        parsers = parser.add_subparsers(
+            title="actions", description=title, dest="action", metavar="ACTION", parser_class=ActionParser
+        )
+        for action in actions:
+            one = parsers.add_parser(
+                action.name, help=action.purpose, description=f"{action.purpose[0].upper()}{action.purpose[1:]}.",
+                epilog=f"example:\n{action.example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )  # fmt: skip
+            action.add_arguments(one)
+            one.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+
+    def run(options: argparse.Namespace) -> int:
+        if options.action is None:
+            raise UsageError(f"say what to do: {', '.join(known)} (`millrace {name} --help` shows how)")
+        return known[options.action].run(options)
+
+    return Command(name, purpose, example, add_arguments, run)
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from ... import __version__
 from ...errors import MillraceError, UntrustedPickle, near
-from . import export, new, plot, serve, test, validate
+from . import dead_letters, export, new, plot, queue, serve, test, up, validate
 from .command import Command, Parser, UsageError
 
 COMMANDS: dict[str, Command] = {
-    one.COMMAND.name: one.COMMAND for one in (serve, test, plot, validate, export, new)
+    one.COMMAND.name: one.COMMAND for one in (serve, up, test, plot, validate, export, new, queue, dead_letters)
 }
 PURPOSE = "Serving graphs: write a graph of Python steps once; test it, draw it, and serve it over HTTP."
 EXAMPLE = """\

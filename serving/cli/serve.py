@@ -27,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest time for an answer; then it is 504 (default: %(default)g)")  # fmt: skip
     add("--drain-seconds", type=seconds, default=30.0, metavar="SECONDS",
         help="time for the events inside when the server is told to stop (default: %(default)g)")  # fmt: skip
+    add("--function", default="*", metavar="NAME",
+        help="run only the steps of this child function; '' is the parent (default: all in one)")  # fmt: skip
+    add("--streams", metavar="DIR",
+        help="folder of the queues without an address, as embedded logs (default: they are in memory)")  # fmt: skip
     add("--access-log", action="store_true", help="a line for every request")
 
 
@@ -39,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         max_in_flight=options.max_in_flight, max_body_bytes=options.max_body_bytes,
         request_timeout_seconds=options.request_timeout_seconds, drain_seconds=options.drain_seconds,
         access_log=options.access_log, verbose=options.verbose,
-        trusted=options.trusted,
+        trusted=options.trusted, current_function=options.function, streams=options.streams,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from .http_door import Door
 from .http_fast import FastProtocol
 from .http_protocol import Protocol, StockHandler
 from .http_trial import why_not
-from .queues import MemoryStreams
+from .queues import Streams
 
 logger = logging.getLogger("millrace.http")
 
@@ -71,7 +71,7 @@ class HttpServer:
     """
 
     def __init__(
-        self, engine: Engine, streams: MemoryStreams | None = None, *, settings: HttpSettings | None = None
+        self, engine: Engine, streams: Streams | None = None, *, settings: HttpSettings | None = None
     ) -> None:
         self.engine = engine
         self.settings = settings or HttpSettings()
@@ -105,7 +105,7 @@ class HttpServer:
         if self._streams is not None:
             streams = self._streams
             self.engine.backlog = lambda: streams.backlog
-            streams.start(self.engine)
+            await streams.start(self.engine)
         self._protocols = _Protocols(self._door, self.settings, loop)
         reason = await why_not(self._protocols)
         self.is_fast = self._protocols.is_fast = reason is None
@@ -125,6 +125,9 @@ class HttpServer:
 
         The port stays open meanwhile: who asks is told 503, and so is who asks whether the server is ready.
         """
+        if self._streams is not None:
+            self.engine.draining = True  # what comes over HTTP is refused from now on; messages inside go on
+            await self._streams.end_reading()
         return await self.engine.drain(self.settings.drain_seconds)
 
     async def stop(self) -> None:
@@ -135,9 +138,10 @@ class HttpServer:
         if self._protocols is not None:
             await self._protocols.end()
         if self._streams is not None:
-            self._streams.stop()
+            await self._streams.close()
         if self._watchdog is not None:
             self._watchdog.stop()
+        await self.engine.close_steps()
 
 
 class _Protocols(web.Server):

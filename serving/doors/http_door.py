@@ -78,7 +78,7 @@ class Door:
             deliver(answer, None)
 
     async def run(self, event: Event) -> Any:
-        """Run an event and wait for its answer, no longer than the time limit. The event itself goes on after that."""
+        """Run an event and wait for its answer, no longer than the time limit; what works on it is stopped then."""
         if self.engine.inline and not self.engine.draining:
             return self.engine.run(event)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -96,6 +96,7 @@ class Door:
             async with asyncio.timeout(self.request_timeout_seconds):
                 return await answer
         except TimeoutError:
+            self.engine.abandon(event)
             raise self.late() from None
 
     def _full(self) -> TooManyRequests:

@@ -33,13 +33,14 @@ _EXPECT = istr("Expect")
 class Exchange:
     """One request whose answer is not there yet; it is what the engine delivers the answer to."""
 
-    __slots__ = ("deadline", "is_over", "message", "protocol", "started")
+    __slots__ = ("deadline", "event", "is_over", "message", "protocol", "started")
 
     def __init__(self, protocol: FastProtocol, message: RawRequestMessage, started: float) -> None:
         self.protocol = protocol
         self.message = message
         self.started = started
         self.deadline = 0.0
+        self.event: Event | None = None
         self.is_over = False
 
     def deliver(self, answer: Any, error: BaseException | None) -> None:
@@ -51,8 +52,10 @@ class Exchange:
         self.protocol.answered(self, answer, error)
 
     def expire(self) -> None:
-        """No answer came in time; the event goes on."""
+        """No answer came in time: what works on the event stops."""
         self.is_over = True
+        if self.event is not None:
+            self.protocol.door.engine.abandon(self.event)
         self.protocol.answered(self, None, self.protocol.door.late())
 
     def end(self) -> None:
@@ -157,6 +160,7 @@ class FastProtocol(Protocol):
 
     def _begin(self, exchange: Exchange, event: Event) -> None:
         self.exchange = exchange
+        exchange.event = event
         self._request_in_progress = True
         self.deadlines.add(exchange)
         self.door.begin(event, exchange.deliver)

@@ -9,8 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ...errors import MillraceError, StepError
+from ...errors import MillraceError
 from ..engine.stream import StreamAnswer
+from .framing import stream_error
 from .front import error_answer
 from .http_answer import SERVER, Answer, json_answer
 from .http_body import read_body
@@ -112,18 +113,10 @@ class StockHandler:
         except ConnectionError:
             raise
         except Exception as error:
-            return stock(self.door.failure(_described(error)), is_last=False)
+            return stock(self.door.failure(stream_error(error)), is_last=False)
         finally:
             protocol.streams.discard(answer)
 
     def _explain(self, error: Exception) -> dict[str, Any]:
         engine = self.door.engine
-        return error_answer(engine, _described(error), verbose=engine.context.verbose)[1]
-
-
-def _described(error: Exception) -> Exception:
-    if isinstance(error, MillraceError):
-        return error
-    described = StepError(f"the stream failed: {type(error).__name__}: {error}", step="")
-    described.__cause__ = error
-    return described
+        return error_answer(engine, stream_error(error), verbose=engine.context.verbose)[1]

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import select
-import signal
-import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from ...errors import CannotListen
 from ..engine.engine import Engine
 from .http import HttpServer, HttpSettings
-from .queues import MemoryStreams
+from .queues import Streams
+from .stopping import StopRequest
 
 logger = logging.getLogger("millrace.http")
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def running(
-    engine: Engine, streams: MemoryStreams | None = None, *, settings: HttpSettings | None = None
+    engine: Engine, streams: Streams | None = None, *, settings: HttpSettings | None = None
 ) -> Iterator[HttpServer]:
     """Serve an engine over HTTP in the background of this program, on the engine's own loop.
 
@@ -58,7 +51,7 @@ def running(
 
 def run(
     engine: Engine,
-    streams: MemoryStreams | None = None,
+    streams: Streams | None = None,
     *,
     settings: HttpSettings | None = None,
     on_ready: Callable[[HttpServer], None] | None = None,
@@ -70,7 +63,7 @@ def run(
     :param lifeline: a file descriptor; its end, which is that of the parent process, stops the server too
     :return: the exit code
     """
-    with _StopRequest() as stop:
+    with StopRequest() as stop:
         try:
             with running(engine, streams, settings=settings) as server:
                 if on_ready is not None:
@@ -80,34 +73,3 @@ def run(
             print(f"millrace: {error}", file=sys.stderr)
             return 1
     return 0
-
-
-class _StopRequest:
-    """Waits for a signal. A handler may do little, so it only writes a byte; the waiting thread reads it."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._before: dict[int, object] = {}
-        self._count = 0
-
-    def __enter__(self) -> _StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
-                self._before[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._reader.close()
-        self._writer.close()
-
-    def wait(self, lifeline: int | None) -> None:
-        """Block until a signal comes, or the lifeline ends."""
-        select.select([self._reader.fileno(), *([] if lifeline is None else [lifeline])], [], [])
-
-    def _request(self, number: int, _: FrameType | None) -> None:
-        self._count += 1
-        if self._count > 1:
-            os._exit(128 + number)
-        self._writer.send(b"!")

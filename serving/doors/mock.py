@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import weakref
@@ -10,7 +11,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import RequestFailed
+from ...errors import GraphError, RequestFailed
 from ...queues.memory import MemoryQueue
 from ...steps.base import DROPPED
 from ..engine.context import GraphContext
@@ -18,9 +19,10 @@ from ..engine.engine import Engine
 from ..engine.event import Event, Response
 from ..engine.stream import StreamAnswer
 from .front import HEALTH, error_response, health, plain, read_body, to_response, with_event_headers
-from .queues import MemoryStreams
+from .queues import MemoryStreams, Streams
 
 logger = logging.getLogger("millrace.mock")
+SETTLE_SECONDS = 0.01
 _open: weakref.WeakSet[MockServer] = weakref.WeakSet()
 
 
@@ -37,7 +39,7 @@ class MockServer:
     42
     """
 
-    def __init__(self, engine: Engine, streams: MemoryStreams, *, default_content_type: str | None = None) -> None:
+    def __init__(self, engine: Engine, streams: Streams, *, default_content_type: str | None = None) -> None:
         self.engine = engine
         self.context: GraphContext = engine.context
         self._streams = streams
@@ -51,7 +53,7 @@ class MockServer:
 
     async def _start(self) -> None:
         await self.engine.start()
-        self._streams.start(self.engine)
+        await self._streams.start(self.engine)
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -188,7 +190,7 @@ class MockServer:
         """
         if not self.engine.inline and not self._closed:
             try:
-                self.engine.thread.call(self.engine.flush(), timeout_seconds)
+                self.engine.thread.call(self._until_done(), timeout_seconds)
             except TimeoutError:
                 left = self.engine.gate.inside
                 raise TimeoutError(f"{left} events are not done after {timeout_seconds:g} s") from None
@@ -204,12 +206,25 @@ class MockServer:
 
     def queue(self, name: str) -> MemoryQueue:
         """The in-memory queue of a queue step, whose ``messages`` show what was written."""
-        return self._streams.existing(name)
+        return self._memory.existing(name)
 
     @property
     def queues(self) -> dict[str, MemoryQueue]:
         """All in-memory queues by name."""
-        return dict(self._streams.queues)
+        return dict(self._memory.queues)
+
+    @property
+    def _memory(self) -> MemoryStreams:
+        if not isinstance(self._streams, MemoryStreams):
+            raise GraphError("the queues of this server are real; read them by their addresses: millrace.queues.open_queue()")
+        return self._streams
+
+    async def _until_done(self) -> None:
+        while True:
+            await self.engine.flush()
+            if await self._streams.settled():
+                return
+            await asyncio.sleep(SETTLE_SECONDS)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -218,6 +233,8 @@ class MockServer:
         if not self._closed:
             self._closed = True
             _open.discard(self)
+            if not self.engine.inline:
+                self.engine.thread.call(self._streams.close())
             self.engine.close()
 
     def __enter__(self) -> Self:

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from ...errors import Draining, GraphError, near
 from ...queues.memory import MemoryQueue
+from ...queues.message import Message
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.messages import to_event
+from ..engine.queue_unit import Stream
 from ..engine.unit import Unit
 from ..graph.step import QueueStep
+
+
+class Streams(Protocol):
+    """What a function's steps write to and read from."""
+
+    def open(self, step: QueueStep) -> Stream:
+        """The stream of a queue step."""
+
+    def sink(self, name: str, path: str) -> Callable[[Message], Any]:
+        """What writes to a stream at the function's side, such as its error stream; from any thread."""
+
+    @property
+    def backlog(self) -> int:
+        """How many messages are not done."""
+
+    async def start(self, engine: Engine) -> None:
+        """Begin to read. On the engine's loop."""
+
+    async def settled(self) -> bool:
+        """Whether all that was written has been read."""
+
+    async def end_reading(self) -> None:
+        """Take no more messages, and wait for those that run, for a bounded time."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
 
 
 class MemoryStreams:
@@ -28,6 +58,10 @@ class MemoryStreams:
         """The queue of a name, made when it is new."""
         return self.queues.setdefault(name, MemoryQueue(name))
 
+    def sink(self, name: str, path: str) -> Callable[[Message], Any]:
+        """Writes to the queue of a name, wherever its path leads in production."""
+        return self.named(name).append_now
+
     def existing(self, name: str) -> MemoryQueue:
         """The queue of a name that the graph has."""
         if name not in self.queues:
@@ -39,12 +73,19 @@ class MemoryStreams:
         """How many messages are not read yet."""
         return sum(queue.lag for queue in self.queues.values())
 
-    def start(self, engine: Engine) -> None:
+    async def start(self, engine: Engine) -> None:
         """Read every queue that something follows. On the engine's loop."""
         for name, (_, unit) in engine.plan.entries.items():
             self._readers.append(asyncio.get_running_loop().create_task(_read(engine, self.queues[name], unit)))
 
-    def stop(self) -> None:
+    async def settled(self) -> bool:
+        """Always; what is not read yet is in :attr:`backlog`."""
+        return True
+
+    async def end_reading(self) -> None:
+        """Nothing: what is in memory is read to its end, as nobody else can."""
+
+    async def close(self) -> None:
         """Read no more."""
         for reader in self._readers:
             reader.cancel()

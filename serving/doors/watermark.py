@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from ...queues.base import Commit
 
 
@@ -25,47 +23,48 @@ class Watermark:
     Commit(watermark=9, done=frozenset())
     """
 
+    __slots__ = ("_done_before", "_next", "_open")
+
     def __init__(self, commit: Commit) -> None:
         self._next = commit.watermark
-        self._skipped = set(commit.done)
-        self._open: OrderedDict[int, bool] = OrderedDict()
+        self._done_before = set(commit.done)
+        self._open: dict[int, bool] = {}  # delivered offsets from the first that is not done; whether they are done
 
     def deliver(self, offset: int) -> bool:
         """A message comes in; whether it is to be run: not when it was done before a restart, or came already."""
-        if offset in self._skipped:
-            self._skipped.discard(offset)
-            self._open[offset] = True
-            self._next = max(self._next, offset + 1)
-            self._advance()
-            return False
         if offset < self._next:
             return False
-        self._open[offset] = False
         self._next = offset + 1
+        if self._done_before:
+            was_done = offset in self._done_before
+            self._done_before = {one for one in self._done_before if one > offset}
+            if was_done:
+                if self._open:
+                    self._open[offset] = True
+                return False
+        self._open[offset] = False
         return True
 
     def finish(self, offset: int) -> None:
         """A message is done: run, dead-lettered or skipped."""
-        if offset in self._open:
-            self._open[offset] = True
-            self._advance()
-
-    def _advance(self) -> None:
-        while self._open:
-            offset, done = next(iter(self._open.items()))
-            if not done:
+        open_ = self._open
+        if offset not in open_:
+            return
+        open_[offset] = True
+        while open_:
+            first = next(iter(open_))
+            if not open_[first]:
                 return
-            del self._open[offset]
+            del open_[first]
 
     @property
     def commit(self) -> Commit:
         """What may be committed, and never more: the first offset that is not done, and what is done beyond it."""
-        if not self._open:
-            return Commit(self._next, frozenset(self._skipped))
-        done = frozenset(offset for offset, finished in self._open.items() if finished)
-        return Commit(next(iter(self._open)), done | self._skipped)
+        watermark = next(iter(self._open), self._next)
+        done = {offset for offset, is_done in self._open.items() if is_done} | self._done_before
+        return Commit(watermark, frozenset(done))
 
     @property
-    def in_flight(self) -> int:
-        """How many delivered messages are not done."""
-        return sum(not done for done in self._open.values())
+    def position(self) -> int:
+        """The offset that is expected next."""
+        return self._next

@@ -84,7 +84,7 @@ class Compiler:
             self.resources, self.catchers,
         )  # fmt: skip
         asynchronous = any(unit.is_async for unit in plan.units)
-        plan.inline = not asynchronous and (default_responder or _answers_last(plan))
+        plan.inline = not asynchronous and not plan.entries and (default_responder or not answers or _answers_last(plan))
         if isinstance(plan.root, Segment) and plan.root.responds and not plan.root.outlets and not plan.entries:
             plan.chain = plan.root
         return plan
@@ -318,7 +318,5 @@ def _without_empty(root: Segment) -> Unit:
 
 def _answers_last(plan: Plan) -> bool:
     """Whether nothing is left to do for an event once it is answered."""
-    if not plan.answers or plan.entries:
-        return False
     units, behind_catchers = outlets_from([plan.root]), outlets_from(plan.catchers)
     return all(unit.responds != bool(unit.outlets) for unit in units if unit not in behind_catchers)

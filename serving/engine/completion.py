@@ -18,6 +18,7 @@ class Completion:
     :param orphaned: called when all that is alive waits in joins for other parts of the event
     :param part: the caller is a step of the same graph, which will report the error
     :ivar pending: descendants alive: walking, held by a batch or join, or waiting for a queue's confirmation
+    :ivar held: those of them that a batch or join keeps
     :ivar joining: those of them that wait in a join for the others
     :ivar failed: an error of the event went to its caller or was reported
     :ivar caught: a catcher took an error of the event
@@ -30,7 +31,7 @@ class Completion:
     [1, 'done']
     """
 
-    __slots__ = ("answered", "caught", "deliver", "failed", "finish", "joining", "orphaned", "part", "pending")
+    __slots__ = ("answered", "caught", "deliver", "failed", "finish", "held", "joining", "orphaned", "part", "pending")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Completion:
         self.orphaned = orphaned
         self.part = part
         self.pending = 1
+        self.held = 0
         self.joining = 0
         self.answered = False
         self.failed = False
@@ -80,7 +82,12 @@ class Completion:
         if self.pending == 0:
             self.answer(DROPPED)
             self.finish(self)
-        elif self.pending == self.joining and self.orphaned is not None:
+        elif self.pending == self.held:
+            self.parked()
+
+    def parked(self) -> None:
+        """All that is alive is held by batches and joins."""
+        if self.joining and self.pending == self.joining and self.orphaned is not None:
             self.orphaned(self)
 
 

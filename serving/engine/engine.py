@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ...errors import Draining, Unavailable
@@ -19,12 +18,14 @@ from .delivery import hand_over, settler
 from .event import Event
 from .flushing import flush, holds_in_order, relieve
 from .gate import Gate
+from .intake import Intake
 from .loop import LoopThread, Slot
 from .plan import Plan
 from .reports import Reports
 from .stream import StreamAnswer
 from .unit import StepInfo, Unit
 from .walk import drive, walk
+from .walks import Walks
 
 DEFAULT_MAX_IN_FLIGHT = 1_000
 CLOSE_SECONDS = 5.0
@@ -50,6 +51,7 @@ class Engine:
         self.holds = holds_in_order(plan)
         self.draining = False
         self.closed = False
+        self._steps_closed = False
         self.inline = plan.inline and limit is None
         self.chain = plan.chain if self.inline else None
         self.backlog: Callable[[], int] = lambda: 0
@@ -57,17 +59,18 @@ class Engine:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread_id: int | None = None
         self._alive: set[Completion] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.walks = Walks(self._walked)
         self._streams: weakref.WeakSet[StreamAnswer] = weakref.WeakSet()
-        self._stalls: dict[object, Callable[[], bool]] = {}
-        self._idle_waiters: set[asyncio.Future[None]] = set()
         resources = plan.resources
         weakref.finalize(self, _let_go, self._thread, resources.threads, resources.workers).atexit = False
 
     # -- ways in -------------------------------------------------------------------------------------------------
 
     def run(self, event: Event) -> Any:
-        """Run an event and block for its answer: a body, ``DROPPED``, or a stream. Not for the engine's own loop."""
+        """Run an event and block for its answer: a body, ``DROPPED``, or a stream. Not for the engine's own loop.
+
+        Without a responder the answer is the event's id, and nothing is waited for.
+        """
         if self.chain is not None:
             try:
                 return self.chain.run(self, event, event.body)
@@ -78,9 +81,13 @@ class Engine:
             return self._run_inline(event, self.plan.root, event.body)
         if threading.get_ident() == self._loop_thread_id:
             raise RuntimeError("a step can not block for its own server; await atest(), or use execution='thread'")
-        slot = Slot()
         self.gate.enter()
         self._check_open(entered=True)
+        if not self.plan.answers:
+            accepted = {"id": event.id}
+            self._post(lambda: self._admitted(event, _nobody))
+            return accepted
+        slot = Slot()
         self._post(lambda: self._admitted(event, slot.put))
         return slot.wait()
 
@@ -94,9 +101,17 @@ class Engine:
         self._check_open()
         if self.inline:
             return self._run_inline(event, self.plan.root, event.body)
-        await self.gate.enter_async()
+        if not self.gate.try_enter():
+            await self.gate.enter_async()
         self._check_open(entered=True)
         loop = asyncio.get_running_loop()
+        if not self.plan.answers:
+            accepted = {"id": event.id}
+            if loop is self._own_loop:
+                self._admitted(event, _nobody)
+            else:
+                self._post(lambda: self._admitted(event, _nobody))
+            return accepted
         answer: asyncio.Future[Any] = loop.create_future()
         settle = settler(answer)
         if loop is self._own_loop:
@@ -119,14 +134,33 @@ class Engine:
             self.gate.leave()
         deliver(answer, error)
 
-    def feed(self, event: Event, unit: Unit) -> None:
+    def feed(self, event: Event, unit: Unit, intake: Intake | None = None) -> None:
         """Start an event at an entry of the graph: it came from a queue, and nobody waits for an answer.
 
-        The caller has entered the gate.
+        The caller has entered the gate. What runs no async step has ended, or is held, when this returns.
+
+        :param intake: is told how the event ends; without it, errors are reported
         """
-        completion = self._entered(event, _nobody)
-        completion.answered = True
-        self.spawn(unit, event, event.body)
+        if intake is None:
+            completion = self._entered(event, _nobody)
+            completion.answered = True
+        else:
+            completion = event._completion = intake
+            intake.connect(self._left, self.orphaned)
+            self._alive.add(intake)
+        self._go(unit, event)
+
+    def _go(self, unit: Unit, event: Event) -> None:
+        """Let an event walk whose answer nobody waits for."""
+        if unit.reaches_async:
+            self.spawn(unit, event, event.body)
+        else:
+            drive(walk(self, unit, event, event.body))
+
+    def abandon(self, event: Event) -> None:
+        """Nobody waits for an event any more: stop what works on it. What is in a batch or a thread ends by itself."""
+        if event._completion is not None:
+            self.walks.cancel(event._completion)
 
     def run_part(self, plan: Plan, event: Event) -> Any:
         """Run an event through a part of the graph, such as a route that is a flow; an awaitable unless inline."""
@@ -145,8 +179,12 @@ class Engine:
         if outer is not None:
             outer.hold()
         self.spawn(plan.root, part, part.body)
-        with self.stalled(lambda: not answer.done()):
-            return _none_if_dropped(await answer)
+        try:
+            with self.walks.stalled(lambda: not answer.done()):
+                return _none_if_dropped(await answer)
+        except asyncio.CancelledError:
+            self.abandon(part)
+            raise
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -167,7 +205,9 @@ class Engine:
 
     def _run_inline(self, event: Event, unit: Unit, body: Any, *, part: bool = False) -> Any:
         answers: list[tuple[Any, BaseException | None]] = []
-        event._completion = Completion(lambda *answer: answers.append(answer), _no_more, part=part)
+        completion = event._completion = Completion(lambda *answer: answers.append(answer), _no_more, part=part)
+        if not self.plan.answers and not part:
+            completion.answer({"id": event.id})
         drive(walk(self, unit, event, body))
         answer, error = answers[0]
         if error is not None:
@@ -194,43 +234,20 @@ class Engine:
 
     def _admitted(self, event: Event, deliver: Deliver) -> None:
         completion = self._entered(event, deliver)
-        if not self.plan.answers:
+        if self.plan.answers:
+            self.spawn(self.plan.root, event, event.body)
+        else:
             completion.answer({"id": event.id})
-        self.spawn(self.plan.root, event, event.body)
+            self._go(self.plan.root, event)
 
     def spawn(self, unit: Unit, event: Event, body: Any) -> None:
         """Let an event walk in a task of its own."""
-        self.start_walk(walk(self, unit, event, body))
+        assert event._completion is not None  # noqa: S101 - every event that walks has one
+        self.walks.start(walk(self, unit, event, body), event._completion)
 
-    def start_walk(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Make a walk a task that is counted."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._walked)
-        return task
-
-    def _walked(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.logger.error("the engine failed", exc_info=task.exception())
-        if self._idle_waiters:
-            self._wake_idle()
-        if len(self._alive) >= self.gate.limit and self._is_quiet(wait_for_readers=False):
+    def _walked(self) -> None:
+        if len(self._alive) >= self.gate.limit and self.walks.is_quiet(wait_for_readers=False):
             relieve(self)
-
-    @contextlib.contextmanager
-    def stalled(self, still: Callable[[], bool]) -> Iterator[None]:
-        """While a walk waits for a reader or for other walks, it is not counted as working.
-
-        :param still: whether it does; not so any more when it is about to go on
-        """
-        mine = object()
-        self._stalls[mine] = still
-        self._wake_idle()
-        try:
-            yield
-        finally:
-            del self._stalls[mine]
 
     def caught(self, event: Event, error: Exception) -> Unit | None:
         """Who catches a failed event; where nobody does, the error goes to the caller or the error stream."""
@@ -282,9 +299,9 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Whether all that is left waits for the readers of streams."""
-        if self._stalls and self.gate.inside >= self.gate.limit:
+        if self.walks.has_stalls and self.gate.inside >= self.gate.limit:
             return True
-        return (not self._alive or bool(self._stalls)) and not self.backlog() and self.gate.inside <= self.alive
+        return (not self._alive or self.walks.has_stalls) and not self.backlog() and self.gate.inside <= self.alive
 
     async def start(self) -> None:
         """Take the running loop as the engine's own and start what steps want to do there."""
@@ -295,24 +312,6 @@ class Engine:
     def not_ready(self) -> list[str]:
         """The paths of the models that can not serve yet."""
         return [path for path, one in self.plan.objects.items() if getattr(one, "ready", True) is False]
-
-    def _is_quiet(self, wait_for_readers: bool) -> bool:
-        return len(self._tasks) <= (0 if wait_for_readers else sum(still() for still in self._stalls.values()))
-
-    def _wake_idle(self) -> None:
-        if not self._is_quiet(wait_for_readers=False):
-            return
-        for waiter in self._idle_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._idle_waiters.clear()
-
-    async def until_quiet(self, *, wait_for_readers: bool) -> None:
-        """Wait until no walk is under way, or only such as wait for the readers of streams."""
-        while not self._is_quiet(wait_for_readers):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle_waiters.add(waiter)
-            await waiter
 
     async def flush(self) -> None:
         """Let go all that batches and joins hold, and wait until every event is done. On the engine's loop.
@@ -333,7 +332,10 @@ class Engine:
         return True
 
     async def close_steps(self) -> None:
-        """Let steps close what they opened on the engine's loop: those with a method ``aclose()``."""
+        """Let steps close what they opened on the engine's loop, once: those with a method ``aclose()``."""
+        if self._steps_closed:
+            return
+        self._steps_closed = True
         for path, step in self.plan.objects.items():
             aclose = getattr(step, "aclose", None)
             try:
@@ -355,7 +357,7 @@ class Engine:
 
     def open_stream(self) -> StreamAnswer:
         """A stream of this engine, which ends with it."""
-        stream = StreamAnswer(self.stalled)
+        stream = StreamAnswer(self.walks.stalled)
         self._streams.add(stream)
         return stream
 
@@ -364,8 +366,7 @@ class Engine:
             stream.end(self.refusal())
         for completion in list(self._alive):
             completion.fail(self.refusal())
-        for task in list(self._tasks):
-            task.cancel()
+        self.walks.cancel()
 
 
 def _let_go(thread: LoopThread, *pools: Any) -> None:

@@ -44,7 +44,7 @@ async def flush(engine: Engine, *, wait_for_readers: bool) -> None:
     :param wait_for_readers: also for streams that nobody reads at the moment
     """
     while True:
-        await engine.until_quiet(wait_for_readers=wait_for_readers)
+        await engine.walks.until_quiet(wait_for_readers=wait_for_readers)
         if _arrives(engine):
             await asyncio.sleep(0 if engine.backlog() else POLL_SECONDS)
         elif not _let_one_go(engine):
@@ -56,6 +56,13 @@ async def flush(engine: Engine, *, wait_for_readers: bool) -> None:
 def relieve(engine: Engine) -> None:
     """Let a batch go before its time: the engine is full, and all it does is to hold events."""
     any(hold.flush() for hold in engine.holds if hold.count and not hold.step.joins)
+
+
+def let_go(engine: Engine) -> None:
+    """Let everything go that batches and joins hold: the messages that they wait for will not come."""
+    for hold in engine.holds:
+        if hold.count:
+            hold.flush()
 
 
 def _arrives(engine: Engine) -> bool:

@@ -14,6 +14,7 @@ class Gate:
     """Bounds what is inside, first come first served.
 
     :param limit: how many may be inside at a time
+    :ivar entered: how many have ever gone in
 
     >>> gate = Gate(1)
     >>> gate.try_enter(), gate.try_enter(), gate.inside
@@ -23,6 +24,7 @@ class Gate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inside = 0
+        self.entered = 0
         self._lock = threading.Lock()
         self._waiting: deque[_Place] = deque()
         self._closed = False
@@ -38,6 +40,7 @@ class Gate:
             if self.inside >= self.limit or self._waiting or self._closed:
                 return False
             self.inside += 1
+            self.entered += 1
             return True
 
     def enter(self) -> None:
@@ -110,6 +113,7 @@ class Gate:
             place.admitted = True  # before it wakes, for then it looks
             if place.wake():
                 self.inside += 1
+                self.entered += 1
             else:
                 place.admitted = False
 

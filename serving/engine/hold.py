@@ -46,13 +46,14 @@ class HoldUnit(Unit):
         except FAULTS as error:
             failed(event, body, self.info, error)
         self.count += 1
+        completion.held += 1
         if self.step.joins and not any(item in release.items for release in released):
             self.joining.setdefault(completion, []).append(item)
             completion.joining += 1
         self._let_go(released)
         self._set_timer()
-        if self.step.joins and completion.pending == completion.joining and completion.orphaned is not None:
-            completion.orphaned(completion)
+        if completion.pending == completion.held:
+            completion.parked()
         return TAKEN
 
     def orphaned(self, completion: Completion) -> None:
@@ -105,6 +106,7 @@ class HoldUnit(Unit):
 
     def _taken_out(self, item: Held) -> Completion:
         completion: Completion = item.token
+        completion.held -= 1
         waiting = self.joining.get(completion, [])
         if item in waiting:
             waiting.remove(item)
@@ -151,6 +153,7 @@ class _Onward(Unit):
     def __init__(self, unit: Unit) -> None:
         super().__init__(unit.info)
         self.outlets, self.select, self.share, self.responds = unit.outlets, unit.select, unit.share, unit.responds
+        self.reaches_async = True  # it is itself behind one
 
     def run(self, engine: Engine, event: Event, body: Any) -> Any:
         return body

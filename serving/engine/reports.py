@@ -42,11 +42,15 @@ class Reports:
     def report(self, event: Event, error: Exception, info: StepInfo | None) -> Exception:
         """Tell of an error that no caller gets: the log, the error stream and :attr:`errors`."""
         described = self.described(event, error)
-        self.errors.append(described)
         if self.context.error_sink is None and not _is_program_ending(error):
             self._logger.error("%s (event %s)", described, event.id, exc_info=error if self.context.verbose else None)
-        self.push(event, described)
+        self.keep(event, described)
         return described
+
+    def keep(self, event: Event, error: Exception) -> None:
+        """Keep an error that was told already, and write it to the error stream."""
+        self.errors.append(error)
+        self.push(event, error)
 
     def push(self, event: Event, error: Exception) -> None:
         """Write an error to the error stream, where there is one."""

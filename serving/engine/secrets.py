@@ -114,6 +114,12 @@ class Secrets:
             forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
             self._seen.update(form for form in forms if len(form) >= SHORTEST_MASKED)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all secrets that are declared; those in a file that was not read yet are left out."""
+        in_files = (name for values in self._files.values() for name in values)
+        return list(dict.fromkeys([*self._inline, *in_files, *self._names, *self._environment]))
+
     def missing(self) -> list[str]:
         """The declared names that have no value here."""
         return [name for name in dict.fromkeys([*self._names, *self._environment]) if self._find(name) is None]
@@ -177,8 +183,7 @@ class Secrets:
         return secrets
 
     def __repr__(self) -> str:
-        of_files = (name for values in self._files.values() for name in values)
-        return f"Secrets({sorted({*self._inline, *of_files, *self._names, *self._environment})})"
+        return f"Secrets({sorted(self.names)})"
 
 
 def _names(source: Any) -> list[str]:

@@ -100,10 +100,10 @@ class FlatUnit(ManyUnit):
             await walk(engine, unit, event, body)
             return
         if len(running) >= self.in_flight:
-            with engine.stalled(lambda: not any(task.done() for task in running)):
+            with engine.walks.stalled(lambda: not any(task.done() for task in running)):
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             running -= done
-        running.add(engine.start_walk(walk(engine, unit, event, body)))
+        running.add(engine.walks.start(walk(engine, unit, event, body), completion))
 
 
 async def _each(items: Any) -> AsyncIterator[Any]:

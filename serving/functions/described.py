@@ -12,6 +12,7 @@ from ...errors import GraphError, SpecError, near
 from ..graph.flow import FlowStep
 from ..graph.step import warn_inert
 from .arguments import known_arguments
+from .placed import Placed
 from .spec import FunctionSpec, Metadata, metadata_from_dict, spec_from_dict, spec_to_dict
 from .text import dump_yaml, load_yaml
 
@@ -19,7 +20,7 @@ KINDS = ("serving", "nuclio", "remote", "")
 YAML = (".yaml", ".yml")
 
 
-class Described:
+class Described(Placed):
     """A function's metadata and spec, with the calls that change them.
 
     >>> print(Described("adder").with_parameters(by=2).to_yaml())
@@ -48,10 +49,15 @@ class Described:
 
     @known_arguments
     def with_secrets(self, kind: str, source: Any) -> Self:
-        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes`` (a mount).
+        """Declare where secrets are: ``inline`` (a dict), ``file``, ``env`` (``"A,B"``) or ``kubernetes``.
 
         Steps read them with ``context.get_secret(name)``. Their values are never written into a spec.
+
+        :param source: for ``kubernetes`` a mapping of names to ``"secret-name/key"``, which is what a deployed
+            function needs; the folder of a mount; or a list of names that are expected
         """
+        if kind == "kubernetes" and isinstance(source, Mapping):
+            source = self.refer_to_secrets(source)
         self.spec.secrets.add(kind, source)
         return self
 
@@ -88,16 +94,6 @@ class Described:
         modify(self)
         return self
 
-    def set_env(self, name: str, value: str) -> Self:
-        """Set an environment variable of the deployed function."""
-        self.spec.env[name] = str(value)
-        return self
-
-    def add_trigger(self, name: str, spec: Any) -> Self:
-        """Declare a trigger of the deployed function, as a mapping with its kind."""
-        self.spec.triggers[name] = dict(spec) if isinstance(spec, Mapping) else spec
-        return self
-
     # -- writing -------------------------------------------------------------------------------------------------
 
     def to_dict(self, *, pickle: bool = False) -> dict[str, Any]:
@@ -114,13 +110,54 @@ class Described:
         """
         return dump_yaml(self.to_dict(pickle=pickle))
 
-    def export(self, target: str = "function.yaml", *, pickle: bool = False) -> str:
-        """Write the function as a YAML file and return its path; code files are named relative to its folder."""
-        folder = Path(target).resolve().parent
+    @known_arguments
+    def export(
+        self,
+        target: str = "function.yaml",
+        folder: str | None = None,
+        *,
+        pickle: bool = False,
+        image: str | None = None,
+        python: str | None = None,
+        namespace: str | None = None,
+        streams: str | None = None,
+        secret: str | None = None,
+        wheel: str | None = None,
+        kserve: bool = False,
+    ) -> str:
+        """Write the function as a YAML file, or all that a platform needs to run it into a folder; return the path.
+
+        Code files that a YAML file names are relative to its folder. A folder gets the code itself, and what is wrong
+        is found before anything is written.
+
+        :param target: the YAML file; or ``"nuclio"``, ``"docker"``, ``"kubernetes"`` or ``"compose"``, with a `folder`
+        :param pickle: write objects that do not import by name as cloudpickle; loading it takes ``trusted=True``
+        :param image: the image's name, for ``docker``, ``kubernetes`` and ``compose``
+        :param python: its Python version; default: the one that runs
+        :param namespace: of Kubernetes
+        :param streams: where queues without an address are: ``kafka://broker:9092``
+        :param secret: the Kubernetes Secret of all secrets that refer to none
+        :param wheel: a wheel file to install Millrace from, instead of the package index
+        :param kserve: let KServe run the function that answers requests
+        """
+        from .exporting import TARGETS, export_to  # noqa: PLC0415 - only when asked for
+
+        if target in TARGETS:
+            return export_to(self, target, folder, pickle=pickle, image=image, python=python, namespace=namespace,
+                             streams=streams, secret=secret, wheel=wheel, kserve=kserve)  # fmt: skip
+        given = {"folder": folder, "image": image, "python": python, "namespace": namespace, "streams": streams,
+                 "secret": secret, "wheel": wheel, "kserve": kserve or None}  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                raise SpecError(
+                    f"export('{target}') writes a YAML file and takes no {name}=; "
+                    f"folders are written for {', '.join(TARGETS)}{near(target, TARGETS)}"
+                )
+        place = Path(target).resolve().parent
         other = self.copy()
         for one in (other, *other.spec.functions.values()):
             if one.spec.filename and Path(one.spec.filename).is_file():
-                one.spec.filename = Path(os.path.relpath(one.spec.filename, folder)).as_posix()
+                one.spec.filename = Path(os.path.relpath(one.spec.filename, place)).as_posix()
         Path(target).write_text(other.to_yaml(pickle=pickle), encoding="utf-8")
         return target
 

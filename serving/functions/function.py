@@ -20,6 +20,7 @@ from .caller import caller_namespace, listed_sources
 from .check import function_problems
 from .described import YAML, Described, check_kind
 from .fingerprint import fingerprint
+from .real import StreamsAt
 from .runtime import make_engine
 from .spec import FunctionSpec, Graph
 
@@ -223,6 +224,8 @@ class ServingFunction(Described):
         *,
         clock: Clock | None = None,
         verbose: bool | None = None,
+        streams: Literal["memory", "real"] = "memory",
+        streams_path: str | None = None,
     ) -> MockServer:
         """The graph behind a mock server in this process.
 
@@ -230,15 +233,20 @@ class ServingFunction(Described):
         :param current_function: run only the steps of this child function; ``"*"`` runs all, in one process
         :param workdir: put this folder on the import path
         :param clock: the time for batches, joins and retries; see :class:`FakeClock`
+        :param streams: ``"memory"`` never leaves the process; ``"real"`` uses the addresses of the queue steps
+        :param streams_path: with ``"real"``: the folder for queues without an address; default: they are in memory
         """
         warn_inert(track_models=track_models, stream_profile=stream_profile)
         if workdir is not None and workdir not in sys.path:
             sys.path.insert(0, str(Path(workdir)))
         sources = listed_sources(namespace) if namespace is not None else caller_namespace()
-        engine, streams = make_engine(
-            self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True
-        )
-        return MockServer(engine, streams, default_content_type=self.spec.default_content_type)
+        if streams not in ("memory", "real"):
+            raise GraphError(f"streams={streams!r} is neither 'memory' nor 'real'")
+        engine, opened = make_engine(
+            self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True,
+            streams_at=None if streams == "memory" else StreamsAt(Path(streams_path) if streams_path else None),
+        )  # fmt: skip
+        return MockServer(engine, opened, default_content_type=self.spec.default_content_type)
 
     def serve(
         self,
@@ -259,7 +267,7 @@ class ServingFunction(Described):
         from .example import command_to_try  # noqa: PLC0415
 
         sources = listed_sources(namespace) if namespace is not None else caller_namespace()
-        engine, streams = make_engine(self, sources, max_in_flight=max_in_flight)
+        engine, streams = make_engine(self, sources, max_in_flight=max_in_flight, streams_at=StreamsAt())
         settings = replace(settings or HttpSettings(), host=host, port=port)
 
         def announce(server: HttpServer) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import MillraceError
-from ...queues.memory import MemoryQueue
 from ...queues.message import Message
-from ..doors.queues import MemoryStreams
+from ..doors.queues import MemoryStreams, Streams
 from ..engine.call import Workshop
 from ..engine.clock import Clock
 from ..engine.compile import Compiler
@@ -19,6 +19,7 @@ from ..engine.plan import Plan
 from ..graph.checks import validate
 from ..graph.flow import FlowStep
 from .code import load_code
+from .real import StreamsAt, real_streams
 
 if TYPE_CHECKING:
     from .function import ServingFunction
@@ -36,10 +37,12 @@ def make_engine(
     verbose: bool | None = None,
     is_mock: bool = False,
     max_in_flight: int | None = None,
-) -> tuple[Engine, MemoryStreams]:
+    streams_at: StreamsAt | None = None,
+) -> tuple[Engine, Streams]:
     """Check and compile a function's graph.
 
     :param sources: where names are looked up first
+    :param streams_at: make real streams; without it they are those of the mock server
     """
     spec = function.spec
     validate(function.graph, spec.functions)
@@ -55,16 +58,16 @@ def make_engine(
     context.load_mode = spec.load_mode
     context.data_hosts = tuple(spec.data_hosts)
     context.root = function.graph
-    streams = MemoryStreams()
+    streams: Streams = MemoryStreams() if streams_at is None else real_streams(function, context, streams_at)
     shop = make_workshop(function, sources, context)
     compiler = Compiler(shop, f"graph '{function.name}'", streams.open, current_function)
     plan = _compiled(compiler, function)
     engine = Engine(plan, context, max_in_flight=max_in_flight)
     compiler.link.engine = engine
     if spec.tracking_stream:
-        _connect_tracking(context, streams, engine, spec.sampling_percentage)
+        _connect_tracking(context, streams.sink(TRACKING_STREAM, spec.tracking_stream), spec.sampling_percentage)
     if spec.error_stream:
-        _connect_errors(context, streams, engine)
+        _connect_errors(context, streams.sink(ERROR_STREAM, spec.error_stream))
     initialize = spec.graph_initializer
     if initialize is not None:
         if isinstance(initialize, str):
@@ -105,38 +108,20 @@ def _children(function: ServingFunction, sources: list[Source]) -> dict[str, Nam
     return found
 
 
-def _connect_errors(context: GraphContext, streams: MemoryStreams, engine: Engine) -> None:
-    queue = streams.named(ERROR_STREAM)
-
+def _connect_errors(context: GraphContext, put: Callable[[Message], Any]) -> None:
     def sink(record: dict[str, Any]) -> None:
         try:
             value = dumps(record)
         except TypeError:
             value = dumps(record | {"event": {"id": record["event"]["id"], "body": repr(record["event"]["body"])}})
         value = context.secrets.mask(value.decode()).encode()
-        message = Message(value, headers={"content-type": "application/json"})
-        _append(engine, queue, message)
+        put(Message(value, headers={"content-type": "application/json"}))
 
     context.error_sink = sink
 
 
-def _connect_tracking(context: GraphContext, streams: MemoryStreams, engine: Engine, percentage: float) -> None:
-    queue = streams.named(TRACKING_STREAM)
-
+def _connect_tracking(context: GraphContext, put: Callable[[Message], Any], percentage: float) -> None:
     def sink(record: dict[str, Any]) -> None:
-        message = Message(dumps(record), headers={"content-type": "application/json"})
-        _append(engine, queue, message)
+        put(Message(dumps(record), headers={"content-type": "application/json"}))
 
     context.tracking_sink, context.sampling_percentage = sink, percentage
-
-
-def _append(engine: Engine, queue: MemoryQueue, message: Message) -> None:
-    """Write a message from whichever thread: a queue belongs to the engine's loop, where there is one."""
-
-    def append() -> None:
-        queue.append_now(message)
-
-    if engine.inline:
-        append()
-    else:
-        engine.thread.post(append)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from ...errors import CannotListen, MillraceError
 from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
+from ..doors.fleet import Fleet, Member
+from ..doors.http_port import reserve_port
 from ..doors.http_run import run
-from ..doors.http_workers import Supervisor, reserve_port
 from .example import command_to_try
 from .load import load_target
+from .logs import set_up_logging
+from .real import StreamsAt
 from .runtime import make_engine
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class _Job:
     target: str
     trusted: bool = False
     max_in_flight: int | None = None
+    current_function: str = "*"
+    streams: str | None = None
     http: HttpSettings = field(default_factory=HttpSettings)
 
     def to_json(self) -> str:
@@ -53,6 +56,8 @@ def serve(
     access_log: bool = False,
     verbose: bool = False,
     trusted: bool = False,
+    current_function: str = "*",
+    streams: str | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> int:
     """Serve the function in ``FILE[:NAME]`` over HTTP until SIGTERM or SIGINT, then drain.
@@ -61,6 +66,8 @@ def serve(
     :param workers: processes that share the port; each loads the function, and one that dies is started again
     :param max_in_flight: events in one process at a time, over which requests get 429
     :param trusted: unpickle objects of a YAML file, which runs code
+    :param current_function: run only the steps of this child function; ``""`` is the parent, ``"*"`` all in one
+    :param streams: the folder of the queues without an address, as embedded logs; default: they are in memory
     :param on_ready: called with the URL when the server takes requests, instead of printing it with a line to try
     :return: the exit code: 0 after a signal, 1 where the port is taken or a worker does not start
     :raises GraphError: the file, the function or its graph is wrong
@@ -69,8 +76,8 @@ def serve(
         host=host, port=port, max_body_bytes=max_body_bytes, request_timeout_seconds=request_timeout_seconds,
         drain_seconds=drain_seconds, access_log=access_log, reuse_port=workers > 1, verbose=verbose,
     )  # fmt: skip
-    _set_up_logging(verbose=verbose)
-    job = _Job(target, trusted, max_in_flight, settings)
+    set_up_logging(verbose=verbose)
+    job = _Job(target, trusted, max_in_flight, current_function, streams, settings)
     if workers > 1:
         return _serve_in_workers(job, workers, on_ready)
 
@@ -84,7 +91,10 @@ def _serve_here(
     job: _Job, announce: Callable[[HttpServer, str], None], *, worker: int = 0, lifeline: int | None = None
 ) -> int:
     function, sources = load_target(job.target, trusted=job.trusted)
-    engine, streams = make_engine(function, sources, max_in_flight=job.max_in_flight, verbose=job.http.verbose or None)
+    engine, streams = make_engine(
+        function, sources, max_in_flight=job.max_in_flight, verbose=job.http.verbose or None,
+        current_function=job.current_function, streams_at=StreamsAt(Path(job.streams) if job.streams else None),
+    )  # fmt: skip
     engine.context.worker_id = worker
     return run(
         engine, streams, settings=job.http, on_ready=lambda server: announce(server, function.name), lifeline=lifeline
@@ -108,19 +118,19 @@ def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] |
 async def _supervise(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:
     # Not this process's own command: that may be anything which calls serve().
     code = f"import sys; from {__name__} import run_worker; sys.exit(run_worker(*sys.argv[1:]))"
-    supervisor = Supervisor(
-        [sys.executable, "-c", code, job.to_json()],
-        workers,
+    command = [sys.executable, "-c", code, job.to_json()]
+    fleet = Fleet(
+        [Member(f"worker {number}", command, number) for number in range(workers)],
         drain_seconds=job.http.drain_seconds,
         on_ready=lambda told: _tell(told, workers, on_ready),
     )
-    return await supervisor.run()
+    return await fleet.run()
 
 
 def run_worker(job_text: str, place_text: str) -> int:
     """Serve as one of several processes; the supervisor calls it."""
     job, place = _Job.from_json(job_text), json.loads(place_text)
-    _set_up_logging(verbose=job.http.verbose)
+    set_up_logging(verbose=job.http.verbose)
 
     def announce(server: HttpServer, name: str) -> None:
         with os.fdopen(place["ready_fd"], "w") as ready:
@@ -148,11 +158,3 @@ def _tell(told: dict[str, str], workers: int, on_ready: Callable[[str], None] | 
     print(f"serving {told['name']} on {told['url']} ({workers} worker{'s' if workers > 1 else ''})", flush=True)
     if told["example"]:
         print(f"try: {told['example']}", flush=True)
-
-
-def _set_up_logging(*, verbose: bool) -> None:
-    """Let the log go to standard error, unless the program has set up its own."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    if verbose:
-        logging.getLogger("millrace").setLevel(logging.DEBUG)

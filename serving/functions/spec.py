@@ -13,6 +13,7 @@ from ..graph.flow import FlowStep
 from ..graph.plain import to_plain, unpickled
 from ..graph.router import RouterStep
 from ..graph.step import warn_inert
+from .placement import PLACEMENT, PLACEMENT_KINDS, Placement
 
 Graph = FlowStep | RouterStep
 
@@ -42,7 +43,7 @@ class Build:
 
 
 @dataclass
-class FunctionSpec:
+class FunctionSpec(Placement):
     """Everything of a function but its name.
 
     :param filename: the Python file or notebook with its classes and functions
@@ -76,20 +77,19 @@ class FunctionSpec:
 PLAIN = (
     "filename", "image", "description", "parameters", "load_mode", "default_class", "default_content_type",
     "error_stream", "tracking_stream", "sampling_percentage", "data_hosts", "env", "triggers", "graph_initializer",
+    *PLACEMENT,
 )  # fmt: skip
 KEYS = (*PLAIN, "graph", "functions", "build", "secret_sources")
 KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **PLACEMENT_KINDS,
     "parameters": (Mapping, "a mapping"), "env": (Mapping, "a mapping"), "triggers": (Mapping, "a mapping"),
     "data_hosts": (list, "a list of hosts"), "default_class": (object, "a class"),
     "sampling_percentage": ((int, float), "a number"),
 }  # fmt: skip
 INERT = (
-    "add_templated_ingress_host_mode", "affinity", "allow_empty_resources", "args", "base_spec", "clone_target_dir",
-    "config", "default_handler", "disable_auto_mount", "disable_default_http_trigger", "function_handler",
-    "function_kind", "max_replicas", "min_replicas", "model_endpoint_creation_task_name", "models", "mount_applied",
-    "no_cache", "node_name", "node_selector", "nuclio_runtime", "preemption_mode", "priority_class_name", "replicas",
-    "resources", "security_context", "service_account", "service_type", "source", "state_thresholds", "tolerations",
-    "track_models", "volume_mounts", "volumes", "workdir",
+    "add_templated_ingress_host_mode", "allow_empty_resources", "args", "base_spec", "clone_target_dir", "config",
+    "default_handler", "disable_auto_mount", "function_handler", "function_kind", "model_endpoint_creation_task_name",
+    "models", "mount_applied", "no_cache", "preemption_mode", "source", "state_thresholds", "track_models", "workdir",
 )  # fmt: skip
 """Keys of MLRun's function files that say how its platform runs a function."""
 INERT_BUILD = ("auto_build", "code_origin", "extra", "extra_args", "image", "load_source_on_run", "origin_filename",
@@ -124,7 +124,7 @@ def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
 
     What MLRun writes for its own platform is left out, with one warning.
     """
-    values = _without_inert(values, "spec", INERT)
+    values = _without_inert(_with_triggers_of_config(values), "spec", INERT)
     if "command" in values:
         values["filename"] = values.pop("command") or values.get("filename")
     for key in values:
@@ -132,12 +132,12 @@ def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
             raise SpecError(f"spec has an unknown key '{key}'{near(str(key), KEYS)}")
     plain = {key: values[key] for key in PLAIN if values.get(key) is not None}
     if isinstance(plain.get("env"), list):
-        plain["env"] = {one["name"]: str(one.get("value", "")) for one in plain["env"]}
+        plain |= _read_env(plain["env"], plain.get("env_from_secrets") or {})
     if "default_class" in plain:
         plain["default_class"] = unpickled(plain["default_class"], step="default_class", trusted=trusted)
     for key, value in plain.items():
         kind, what = KINDS.get(key, (str, "a text"))
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise SpecError(f"spec.{key} must be {what}, not {value!r:.60}")
     spec = FunctionSpec(**plain)
     if values.get("graph") is not None:
@@ -148,6 +148,33 @@ def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
     spec.build = Build(**checked(build, Build, "spec.build"))
     spec.secrets = Secrets.from_spec(values.get("secret_sources") or [])
     return spec
+
+
+def _with_triggers_of_config(values: Any) -> Any:
+    """With the triggers taken from where MLRun writes them: ``config: {"spec.triggers.http": {…}}``."""
+    config = values.get("config") if isinstance(values, Mapping) else None
+    start = "spec.triggers."
+    if not isinstance(config, Mapping) or not any(str(key).startswith(start) for key in config):
+        return values
+    triggers = {key.removeprefix(start): one for key, one in config.items() if key.startswith(start)}
+    rest = {key: one for key, one in config.items() if not key.startswith(start)}
+    return {**values, "config": rest, "triggers": triggers | dict(values.get("triggers") or {})}
+
+
+def _read_env(listed: list[Any], secrets: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Kubernetes' list of environment variables, as MLRun writes it."""
+    env, secrets = {}, dict(secrets)
+    for one in listed:
+        if not isinstance(one, Mapping) or "name" not in one:
+            raise SpecError(f"spec.env is a mapping, or a list of mappings with name and value, not {one!r:.60}")
+        reference = (one.get("valueFrom") or {}).get("secretKeyRef")
+        if reference:
+            secrets[one["name"]] = f"{reference['name']}/{reference['key']}"
+        elif one.get("valueFrom"):
+            raise SpecError(f"spec.env: {one['name']} has a valueFrom other than secretKeyRef; give its value")
+        else:
+            env[one["name"]] = str(one.get("value", ""))
+    return {"env": env, "env_from_secrets": secrets}
 
 
 def metadata_from_dict(values: Any) -> Metadata:

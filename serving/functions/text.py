@@ -36,6 +36,33 @@ def dump_yaml(values: dict[str, Any]) -> str:
     return text
 
 
+class _Block(_Dumper):  # type: ignore[misc]
+    """Writes texts of several lines as lines, and repeats what is there twice instead of referring to it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Block.add_representer(str, _text)
+
+
+def dump_documents(documents: list[dict[str, Any]]) -> str:
+    """YAML text of several documents, for people to read: texts of several lines are written as such.
+
+    >>> print(dump_documents([{"a": "x\\ny\\n"}]))
+    a: |
+      x
+      y
+    <BLANKLINE>
+    """
+    text: str = yaml.dump_all(documents, Dumper=_Block, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
 def load_yaml(text: str, *, source: str) -> dict[str, Any]:
     """The mapping in YAML text; errors name the file and the line.
 

@@ -233,8 +233,9 @@ def _sync_problems(flow: FlowStep) -> Iterator[GraphError]:
                 f"{flow.title}: the sync engine runs plain chains, but step '{name}' branches to "
                 f"{', '.join(followers)}; {hint}"
             )
+    catchers = flow.catchers  # one that sends back to the start step is no branch
     for step in flow.steps.values():
-        if step.cycle_from:
+        if not catchers.issuperset(step.cycle_from):
             yield GraphError(f"{flow.title}: the sync engine has no cycles (step '{step.name}'); {hint}")
         if isinstance(step, FlowStep):
             yield from _sync_problems(step)

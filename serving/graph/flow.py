@@ -151,11 +151,23 @@ class FlowStep(Step):
     def _put_before(self, step: Step, followers: list[str]) -> None:
         """Let `followers` follow `step` instead of what `step` follows; it takes their sources if it has none."""
         rejoins = bool(followers) and not step.after and step.name in self.catchers
-        if followers and not step.after and not rejoins:
+        if rejoins:
+            self._rejoin(step.name, followers)
+            return
+        if followers and not step.after:
             step.after = list(dict.fromkeys(one for name in followers for one in self.steps[name].after))
         for name in followers:
             follower = self.steps[name]
             follower.after = [one for one in follower.after if one not in step.after] + [step.name]
+
+    def _rejoin(self, catcher: str, followers: list[str]) -> None:
+        """Let events that `catcher` caught go on at these steps; a start step stays one, so it gets a way back."""
+        for name in followers:
+            follower = self.steps[name]
+            if follower.after or name in self.catchers:
+                follower.after_step(catcher)
+            elif catcher not in follower.cycle_from:
+                follower.cycle_from.append(catcher)
 
     def add_catcher(
         self,
@@ -184,8 +196,7 @@ class FlowStep(Step):
             return step.name
         previous = self.previous
         self.insert_step(step.name, step)
-        for follower in followers:
-            self.steps[follower].after_step(step.name)
+        self._rejoin(step.name, followers)
         self.previous = previous
         return step.name
 

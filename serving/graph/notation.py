@@ -10,7 +10,11 @@ from .step import QueueStep, Step
 
 QUEUE_NOTATIONS = (">>", "$queue")
 QUEUE_ARGUMENTS = ("path", "shards", "retention_in_hours", "trigger_args")
-QUEUE_BACKEND_ARGUMENTS = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letter", "ordering")
+QUEUE_BACKEND_ARGUMENTS = (
+    "group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letters", "dead_letter", "ordering",
+    "retries", "backoff_seconds", "on_failure", "max_in_flight", "commit_seconds", "drain_seconds", "start",
+    "retention_bytes", "options", "secrets",
+)  # fmt: skip
 
 
 def make_step(class_name: Any, name: str | None, handler: Any, class_args: dict[str, Any]) -> Step:

@@ -15,6 +15,7 @@ from ..engine.event import Event, Response
 from .headers import BINARY_HEADER
 from .outputs import encode_outputs
 from .tensors import decode_inputs, join_binary
+from .usual import read_usual, write_usual
 
 BINARY_TYPE = "application/octet-stream"
 NO_INPUTS = (str, bytes, int, float, bool, type(None))
@@ -34,6 +35,7 @@ class Asked:
 
 
 PLAIN = Asked()
+TENSORS = Asked(tensors=True)
 
 
 def read_tensors(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
@@ -45,6 +47,9 @@ def read_tensors(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
     >>> body["inputs"].tolist(), asked.tensors
     ([1, 2], True)
     """
+    if "parameters" not in body and "outputs" not in body:
+        inputs = read_usual(body["inputs"])
+        return {**body, "inputs": decode_inputs(body) if inputs is None else inputs}, TENSORS
     parameters = body.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise InvalidInput("the request's 'parameters' must be an object")
@@ -67,7 +72,8 @@ def check_request(request: Any, *, model: str) -> dict[str, Any]:
     if "inputs" not in request:
         raise InvalidInput(f"model '{model}': expected key 'inputs' in the request body")
     inputs = request["inputs"]
-    if inputs.__class__ is list and inputs:  # nearly always
+    # Nearly always it is one of these.
+    if (inputs.__class__ is list and inputs) or (inputs.__class__ is np.ndarray and inputs.size):
         return request
     if isinstance(inputs, NO_INPUTS) or (isinstance(inputs, dict) and not _holds_arrays(inputs)):
         raise InvalidInput(f"model '{model}': expected 'inputs' to be a list, not {_kind(inputs)}")
@@ -131,8 +137,12 @@ def write_tensors(
     parameters: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
     """The answer in tensors; a :class:`Response` in bytes where the request asks for binary outputs."""
-    names = [one["name"] for one in declared if "name" in one]
-    tensors, chunks = encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)
+    names = [one["name"] for one in declared if "name" in one] if declared else []
+    usual = write_usual(names[0] if names else "output-0", outputs) if asked is TENSORS and len(names) < 2 else None
+    if usual is not None:
+        tensors, chunks = [usual], []
+    else:
+        tensors, chunks = encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)
     answer: dict[str, Any] = {"model_name": name, "id": answer_id, "outputs": tensors}
     if version:
         answer["model_version"] = version

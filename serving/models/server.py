@@ -104,6 +104,7 @@ class V2ModelServer:
         self._operations: dict[str, Callable[..., Any]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(own) if name.startswith("op_")
         }
+        self._validates = own.validate is not base.validate
         self._preprocesses = own.preprocess is not base.preprocess
         self._postprocesses = own.postprocess is not base.postprocess
         self.logs_results = own.logged_results is not base.logged_results
@@ -269,12 +270,15 @@ class V2ModelServer:
 
     def _infer(self, event: Event, op: str) -> Any:
         request, asked = self._read(event, op)
-        tracker = self._tracker
-        started = self.context.clock.now() if tracker.is_on else 0.0
+        is_tracked = self.context.tracking_sink is not None
+        started = self.context.clock.now() if is_tracked else 0.0
         try:
             if self._preprocesses:
                 request = self.preprocess(request, op)
-            request = self.validate(request, op)
+            if self._validates:
+                request = self.validate(request, op)
+            else:
+                check_request(request, model=self._name)
             if self.inputs:
                 self._check_schema(request)
         except MillraceError:
@@ -287,12 +291,12 @@ class V2ModelServer:
             if self._postprocesses:
                 answer = self._in_dialect(event, asked, self.postprocess(answer))
         except Exception as error:
-            if tracker.is_on:
-                tracker.failed(op, id_of(event), request, error)
+            if is_tracked:
+                self._tracker.failed(op, id_of(event), request, error)
             raise
-        if tracker.is_on:
+        if is_tracked:
             seconds = self.context.clock.now() - started
-            tracker.answered(op, id_of(event), request, answer, outputs, seconds)
+            self._tracker.answered(op, id_of(event), request, answer, outputs, seconds)
         return answer
 
     async def _infer_async(self, event: Event, op: str) -> Any:

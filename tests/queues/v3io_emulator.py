@@ -315,17 +315,21 @@ class Emulator:
         return web.Response(status=204)
 
     def _list(self, container: str, prefix: str) -> web.Response:
-        path = f"{container}/{prefix.strip('/')}"
-        if path not in self.streams:
+        path = f"{container}/{prefix.strip('/')}".rstrip("/")
+        inside = {one.removeprefix(f"{path}/").split("/")[0] for one in self.streams if one.startswith(f"{path}/")}
+        if path not in self.streams and not inside:
             return web.Response(status=404, text="<Error/>", content_type="application/xml")
-        names = [str(number) for number in range(len(self.streams[path].shards))]
+        folders = "".join(
+            f"<CommonPrefixes><Prefix>{escape(prefix + name)}/</Prefix></CommonPrefixes>" for name in sorted(inside)
+        )
+        names = [str(number) for number in range(len(self.streams[path].shards))] if path in self.streams else []
         names += [item.removeprefix(f"{path}/") for item in self.items if item.startswith(f"{path}/")]
         contents = "".join(
             f"<Contents><Key>{escape(prefix + name)}</Key><Size>0</Size><LastSequenceID>0</LastSequenceID></Contents>"
             for name in names
         )
         scalars = "<Name>c</Name><NextMarker></NextMarker><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
-        text = f"<ListBucketResult>{scalars}{contents}</ListBucketResult>"
+        text = f"<ListBucketResult>{scalars}{contents}{folders}</ListBucketResult>"
         return web.Response(text=text, content_type="application/xml")
 
     def _delete(self, path: str) -> web.Response:

@@ -266,6 +266,15 @@ def test_answer_that_takes_too_long_is_504_and_the_next_request_is_served():
         assert ask(server, body=b"0")[2] == b"fine"
 
 
+def test_event_whose_time_is_over_gives_its_place_to_others():
+    async def never(body):
+        await asyncio.Event().wait()
+
+    with served(never, request_timeout_seconds=0.05, drain_seconds=0.1) as server:
+        assert [ask(server, body=b"1")[0] for _ in range(3)] == [504, 504, 504]
+        assert server.engine.gate.inside == 0
+
+
 def test_server_that_drains_is_live_but_not_ready_and_refuses_events():
     with served(lambda body: body) as server:
         server.engine.draining = True

@@ -85,6 +85,16 @@ def test_catcher_of_the_graph_with_before_sends_the_event_on(engine):
         assert server.test(body="x") == "x caught!"
 
 
+@pytest.mark.parametrize("engine", ["sync", "async"])
+def test_catcher_can_send_an_event_back_to_the_start_step(engine):
+    function, graph = flow(engine, max_iterations=5)
+    first = graph.to(name="first", handler="([*event, 'first'])")
+    check = first.to(name="check", handler="(event[2:] and event or 1 / 0)")
+    check.respond().error_handler(name="fix", handler="([*event, 'fixed'])", before="first")
+    with function.to_mock_server() as server:
+        assert server.test(body=[]) == ["first", "fixed", "first"]
+
+
 @ENGINES
 def test_catcher_of_the_graph_catches_what_no_step_catches(engine):
     function, start = flow(engine)

@@ -77,7 +77,7 @@ def test_orphaned_is_told_when_all_that_is_alive_waits_in_joins():
     told = []
     completion = Completion(lambda *_: None, lambda _: None, told.append)
     completion.hold(2)
-    completion.joining = 1
+    completion.joining = completion.held = 1
     completion.release()
     assert told == []
     completion.release()

@@ -197,6 +197,14 @@ def test_all_problems_are_told_at_once():
     assert ["both respond" in note for note in caught.value.__notes__] == [True]
 
 
+@pytest.mark.parametrize("engine", ["sync", "async"])
+def test_a_catcher_may_send_events_back_to_the_start_step(engine):
+    graph = chain("a", "b", engine=engine)
+    graph["b"].error_handler(name="fix", handler="(event)", before="a")
+    graph.error_handler("also").add_step(name="also", handler="(event)", after="", before="a")
+    assert (words(graph), graph["a"].after, graph["a"].cycle_from) == ([], [], ["fix", "also"])
+
+
 # -- the sync engine -----------------------------------------------------------------------------------------------
 
 
@@ -275,6 +283,7 @@ def random_dags(draw):
     return graph
 
 
+@settings(deadline=None)
 @given(random_dags())
 def test_any_graph_whose_steps_follow_earlier_ones_is_valid(graph):
     validate(graph)
@@ -290,6 +299,7 @@ def reachable(graph, start):
     return found
 
 
+@settings(deadline=None)
 @given(random_dags(), st.data())
 def test_any_edge_that_goes_back_is_found_and_is_legal_once_declared(graph, data):
     first = data.draw(st.sampled_from(list(graph)))
@@ -306,7 +316,7 @@ def test_any_edge_that_goes_back_is_found_and_is_legal_once_declared(graph, data
     assert all(one in graph[other].after for one, other in itertools.pairwise(circle))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(random_dags(), st.data())
 def test_any_name_that_is_no_step_is_found(graph, data):
     step = graph[data.draw(st.sampled_from(list(graph)))]

@@ -1,0 +1,1 @@
+"""From functions to what Nuclio, containers and Kubernetes run: plain data in, files and requests out."""

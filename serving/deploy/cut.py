@@ -1,0 +1,114 @@
+"""The part of a graph that one function runs: the graph cut at its queues. Graphs are plain data here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Graph = Mapping[str, Any]
+EVERYWHERE = "*"
+NAMES = ("after", "cycle_from", "cycle_to")
+
+
+def cut(graph: Graph, function: str) -> dict[str, Any]:
+    """The graph with the steps of one function, and the queues that these read and write.
+
+    :param graph: as :func:`millrace.serving.graph.dump.to_dict` writes it; a router is never cut
+    :param function: the name of a child function, or ``""`` for the parent
+
+    >>> steps = {"a": {"kind": "task"}, "q": {"kind": "queue", "after": ["a"]},
+    ...          "b": {"kind": "task", "after": ["q"], "function": "child"}}
+    >>> list(cut({"kind": "flow", "steps": steps}, "")["steps"])
+    ['a', 'q']
+    >>> cut({"kind": "flow", "steps": steps}, "child")["steps"]["q"]
+    {'kind': 'queue'}
+    """
+    return dict(graph) if "steps" not in graph else _cut_flow(graph, function, "", set())
+
+
+def queues(graph: Graph, path: str = "") -> Iterator[tuple[str, dict[str, Any], Graph]]:
+    """The queue steps of a graph: the names from the root on, joined by ``/``, the step, and the flow that it is in."""
+    for name, step in (graph.get("steps") or graph.get("routes") or {}).items():
+        if _is_queue(step):
+            yield f"{path}{name}", step, graph
+        else:
+            yield from queues(step, f"{path}{name}/")
+
+
+def readers(flow: Graph, name: str) -> list[str]:
+    """The steps of a flow that read a queue of it."""
+    return [one for one, step in flow.get("steps", {}).items() if name in step.get("after", []) and not _is_queue(step)]
+
+
+def _cut_flow(flow: Graph, function: str, around: str, outer: set[str]) -> dict[str, Any]:
+    around = flow.get("function") or around
+    kept = _kept(flow, function, around)
+    steps = {}
+    for name in (one for one in flow["steps"] if one in kept):
+        step = dict(flow["steps"][name])
+        if "steps" in step:
+            step = _cut_flow(step, function, around, kept)
+        step = {key: [one for one in value if one in kept] if key in NAMES else value for key, value in step.items()}
+        step = {key: value for key, value in step.items() if value or key not in NAMES}
+        known = kept | (set(step["steps"]) if "steps" in step else set())
+        if step.get("on_error") not in known:
+            step.pop("on_error", None)
+        steps[name] = step
+    found = {**flow, "steps": steps}
+    if found.get("on_error") not in kept | outer:
+        found.pop("on_error", None)
+    return found
+
+
+def _kept(flow: Graph, function: str, around: str) -> set[str]:
+    """The names of the steps that stay."""
+    steps: Graph = flow["steps"]
+    own = {name for name, step in steps.items() if not _is_queue(step) and runs(step, function, around)}
+    own = _without_idle_catchers(flow, own)
+    kept = own | {name for name, step in steps.items() if _is_queue(step) and _uses(flow, name, own, function, around)}
+    return kept | {name for name in steps if _is_queue(steps[name]) and name in _catchers(flow, kept)}
+
+
+def runs(step: Graph, function: str, around: str = "") -> bool:
+    """Whether a step, or one in it, runs in a function.
+
+    :param around: the function of the flow around it
+    """
+    around = step.get("function") or around
+    inner = step["steps"].values() if "steps" in step else ()
+    return around in (function, EVERYWHERE) or any(runs(one, function, around) for one in inner if not _is_queue(one))
+
+
+def _uses(flow: Graph, queue: str, own: set[str], function: str, around: str) -> bool:
+    """Whether the steps of a function write or read a queue; one at the start is written by its flow's function."""
+    before = flow["steps"][queue].get("after", [])
+    starts = not before and queue not in _catchers(flow, set(flow["steps"])) and around in (function, EVERYWHERE)
+    return starts or bool(own & {*before, *readers(flow, queue)})
+
+
+def _without_idle_catchers(flow: Graph, own: set[str]) -> set[str]:
+    """Without catchers of steps that run elsewhere, and what follows only them: they would become start steps."""
+    steps, every = flow["steps"], _catchers(flow, set(flow["steps"]))
+    while True:
+        useful = _catchers(flow, own)
+        idle = {name for name in own if name in every - useful or _has_lost_all(steps, name, own)}
+        if not idle:
+            return own
+        own = own - idle
+
+
+def _has_lost_all(steps: Graph, name: str, own: set[str]) -> bool:
+    before = steps[name].get("after", [])
+    return bool(before) and not any(one in own or _is_queue(steps[one]) for one in before)
+
+
+def _catchers(flow: Graph, names: set[str]) -> set[str]:
+    """The steps of a flow that catch the errors of these steps, or of the flow."""
+    steps = flow["steps"]
+    found = {steps[name].get("on_error") for name in names if steps[name].get("on_error") not in
+             (steps[name].get("steps") or {})}  # fmt: skip
+    return {one for one in (*found, flow.get("on_error")) if one in steps}
+
+
+def _is_queue(step: Graph) -> bool:
+    return step.get("kind") == "queue"

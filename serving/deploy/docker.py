@@ -1,0 +1,135 @@
+"""One image for a function and its children: the Dockerfile, and the folder that it is built in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ...errors import SpecError
+from .unit import SPEC_FILE, Files, Unit
+
+PORT = 8080
+USER = 10001
+"""A user that no base image has; by number, so that Kubernetes sees that it is not root."""
+DRAIN_SECONDS = 30
+HEALTH = (
+    "import sys, urllib.request as r; "
+    f"sys.exit(r.urlopen('http://127.0.0.1:{PORT}/v2/health/live', timeout=3).status != 200)"
+)
+IGNORED = "Dockerfile\n.dockerignore\n.millrace-export\n**/__pycache__\n"
+STREAM_KINDS_REASON = "containers read streams through the graph's queues: begin it with graph.to('>>', …)"
+
+
+def image_files(units: Sequence[Unit]) -> Files:
+    """The folder to build the image in.
+
+    All functions share the image: it has the spec of each, and the code, models and packages of all.
+
+    :raises SpecError: they can not share one
+    """
+    base, commands = base_image(units), list(dict.fromkeys(one for unit in units for one in unit.commands))
+    for unit in units:
+        check_triggers(unit)
+    found: Files = {
+        "Dockerfile": _dockerfile(units[-1], base, commands),
+        ".dockerignore": IGNORED,
+        "requirements.txt": "".join(f"{one}\n" for one in _requirements(units)),
+    }
+    for unit in units:
+        found[spec_name(unit)] = unit.spec
+        found |= unit.files
+    return found
+
+
+def spec_name(unit: Unit) -> str:
+    """The name of a unit's spec among those of the others in the image."""
+    return f"function-spec-{unit.child}.yaml" if unit.child else SPEC_FILE
+
+
+def base_image(units: Sequence[Unit]) -> str:
+    """The image that the function's own is made from.
+
+    :raises SpecError: two functions have different ones
+    """
+    parent = units[-1]
+    base = parent.base_image or f"python:{parent.target.python}-slim"
+    for unit in units[:-1]:
+        if (unit.base_image or base) != base:
+            raise SpecError(
+                f"function '{unit.name}' is built from '{unit.base_image}', and '{parent.name}' from '{base}'; containers of "
+                "one function share an image: give all of them the same, with what both need"
+            )
+    return base
+
+
+def image_name(unit: Unit) -> str:
+    """The name of the image that is built."""
+    return unit.target.image or f"{unit.name.removesuffix(f'-{unit.child}') if unit.child else unit.name}:latest"
+
+
+def arguments(unit: Unit, spec: str) -> list[str]:
+    """What follows ``millrace serve --host … --port …`` for one function."""
+    workers = (unit.http or {}).get("numWorkers")
+    return [
+        spec,
+        *(["--function", unit.child] if unit.child else []),
+        *(["--workers", str(workers)] if workers else []),
+        *(["--trusted"] if unit.trusted else []),
+    ]
+
+
+def check_triggers(unit: Unit) -> None:
+    """Refuse triggers that only Nuclio has.
+
+    :raises SpecError: there is one
+    """
+    for name, trigger in unit.triggers.items():
+        if trigger["kind"] != "http" and (trigger["kind"] != "cron" or unit.target.name != "kubernetes"):
+            reason = "run `millrace test` or curl from a cron of yours" if trigger["kind"] == "cron" else STREAM_KINDS_REASON
+            raise SpecError(
+                f"function '{unit.name}': the trigger '{name}' of kind {trigger['kind']} is for Nuclio; {reason}, or leave "
+                "it out"
+            )
+
+
+def _requirements(units: Sequence[Unit]) -> list[str]:
+    """The requirements of all functions; of Millrace itself, the extras of all."""
+    extras = {one for unit in units for one in _extras(unit.requirements[0])}
+    name = units[0].requirements[0]
+    bare = name[: name.index("[")] + name[name.index("]") + 1 :] if "[" in name else name
+    head, mark, version = bare.partition("==")
+    listed = f"[{','.join(sorted(extras))}]" if extras else ""
+    own = f"{head}{listed}{mark}{version}"
+    return list(dict.fromkeys([own, *(one for unit in units for one in unit.requirements[1:])]))
+
+
+def _extras(requirement: str) -> list[str]:
+    return requirement[requirement.index("[") + 1 : requirement.index("]")].split(",") if "[" in requirement else []
+
+
+def _dockerfile(parent: Unit, base: str, commands: Sequence[str]) -> str:
+    folder = parent.target.folder
+    wheel = f"COPY {parent.target.wheel} ./\n" if parent.target.wheel else ""
+    built = "".join(f"RUN {command}\n" for command in commands)
+    serve = ["millrace", "serve", "--host", "0.0.0.0", "--port", str(PORT), "--drain-seconds", str(DRAIN_SECONDS)]
+    return f"""\
+# One image for the function '{parent.name}' and its children. Build it with: docker build -t {image_name(parent)} .
+FROM {base}
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+{built}WORKDIR {folder}
+
+# What is installed changes less often than the code: this layer is kept.
+COPY requirements.txt ./
+{wheel}RUN python -m pip install --no-cache-dir -r requirements.txt
+
+COPY . ./
+
+USER {USER}:{USER}
+EXPOSE {PORT}
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period={parent.readiness_seconds}s --retries=3 \\
+    CMD {json.dumps(["python", "-c", HEALTH])}
+ENTRYPOINT {json.dumps(serve)}
+CMD {json.dumps(arguments(parent, spec_name(parent)))}
+"""

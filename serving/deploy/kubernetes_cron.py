@@ -1,0 +1,58 @@
+"""Cron triggers in Kubernetes: jobs that send the function its event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import SpecError
+from .docker import USER, image_name
+from .kubernetes_pod import labels, metadata
+from .unit import Unit
+
+CALL = (
+    "import sys, urllib.request as r; url, method, body, headers = sys.argv[1:]; import json; "
+    "r.urlopen(r.Request(url, body.encode() or None, json.loads(headers), method=method), timeout=60)"
+)
+
+
+def cron_jobs(unit: Unit) -> list[dict[str, Any]]:
+    """A CronJob for each cron trigger.
+
+    :raises SpecError: the trigger has no schedule of five fields, or nothing takes its event
+    """
+    return [_job(unit, name, one) for name, one in unit.triggers.items() if one["kind"] == "cron"]
+
+
+def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = trigger.get("attributes") or {}
+    schedule = str(attributes.get("schedule") or "")
+    if len(schedule.split()) != 5:
+        raise SpecError(
+            f"function '{unit.name}', trigger '{name}': Kubernetes takes a schedule of five fields, such as '*/5 * * * *', "
+            f"not {attributes.get('schedule') or attributes.get('interval')!r}"
+        )
+    if unit.http is None:
+        raise SpecError(f"function '{unit.name}', trigger '{name}': the function has no http trigger that takes its events")
+    event = attributes.get("event") or {}
+    body = event.get("body") or ""
+    method = event.get("method") or ("POST" if body else "GET")
+    url = f"http://{unit.name}/{str(event.get('path') or '/').lstrip('/')}"
+    text = body if isinstance(body, str) else json.dumps(body, sort_keys=True)
+    command = ["python", "-c", CALL, url, method, text, json.dumps(event.get("headers") or {}, sort_keys=True)]
+    container = {
+        "name": "call", "image": image_name(unit), "command": command,
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                            "capabilities": {"drop": ["ALL"]}},
+    }  # fmt: skip
+    template = {
+        "metadata": {"labels": {**labels(unit), "app.kubernetes.io/name": f"{unit.name}-{name}"}},
+        "spec": {"restartPolicy": "Never", "containers": [container], "automountServiceAccountToken": False,
+                 "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER}},
+    }  # fmt: skip
+    spec = {
+        "schedule": schedule, "concurrencyPolicy": "Forbid",
+        "jobTemplate": {"spec": {"backoffLimit": 2, "template": template}},
+    }  # fmt: skip
+    return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata(unit, suffix=name), "spec": spec}

@@ -1,0 +1,84 @@
+"""The triggers of a Nuclio function: requests, the queues that it reads, and what its user declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import SpecError
+from .trigger import HTTP_WORKERS, MAX_BODY_BYTES, STREAM_KINDS, StreamTrigger
+from .unit import Unit
+
+TERMINATION_TIMEOUT = "30s"
+"""How long a worker may finish its events when its partitions go to another, or it is stopped; as ``serve`` drains."""
+
+
+def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
+    """The triggers by name.
+
+    :raises SpecError: Nuclio would refuse them, or two have one name
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if unit.http is not None:
+        found["http"] = _http(unit)
+    low, high = unit.replica_range
+    for stream in unit.streams:
+        _add(found, stream.name, _kafka(stream, high) if stream.stream.is_kafka else _v3io(stream, high), unit)
+    for name, trigger in unit.triggers.items():
+        if trigger["kind"] != "http":
+            _add(found, name, dict(trigger), unit)
+    if any(one["kind"] == "v3ioStream" for one in found.values()) and low != high:
+        raise SpecError(
+            f"function '{unit.name}' reads a v3io stream and has min_replicas={low} and max_replicas={high}; Nuclio divides "
+            "its shards by a fixed number: set replicas="
+        )
+    return found
+
+
+def _add(found: dict[str, dict[str, Any]], name: str, trigger: dict[str, Any], unit: Unit) -> None:
+    if name in found:
+        raise SpecError(f"function '{unit.name}': there are two triggers '{name}'; name one of them, or its queue, otherwise")
+    found[name] = trigger
+
+
+def _http(unit: Unit) -> dict[str, Any]:
+    given = dict(unit.http or {})
+    attributes = {"maxRequestBodySize": MAX_BODY_BYTES, **(given.get("attributes") or {})}
+    return {**given, "kind": "http", "numWorkers": given.get("numWorkers") or HTTP_WORKERS, "attributes": attributes}
+
+
+def _stream(trigger: StreamTrigger, kind: str, replicas: int) -> dict[str, Any]:
+    # Only what the function has acknowledged itself is committed, which Nuclio does with static allocation alone.
+    return {
+        "kind": kind,
+        "numWorkers": trigger.workers_of(replicas),
+        "explicitAckMode": "explicitOnly",
+        "workerTerminationTimeout": TERMINATION_TIMEOUT,
+    }
+
+
+def _kafka(trigger: StreamTrigger, replicas: int) -> dict[str, Any]:
+    attributes = {
+        "brokers": trigger.stream.brokers,
+        "topics": [trigger.stream.topic],
+        "consumerGroup": trigger.group,
+        "initialOffset": trigger.start,
+        "workerAllocationMode": "static",
+        **trigger.attributes,
+    }
+    return _stream(trigger, STREAM_KINDS[0], replicas) | {"attributes": attributes}
+
+
+def _v3io(trigger: StreamTrigger, replicas: int) -> dict[str, Any]:
+    place = trigger.stream.place
+    attributes = {
+        "containerName": place.container,
+        "streamPath": place.path,
+        "consumerGroup": trigger.group,
+        "seekTo": trigger.start,
+        "workerAllocationMode": "static",
+        **trigger.attributes,
+    }
+    # "$generate" is Nuclio's word for the access key in its own environment.
+    return _stream(trigger, STREAM_KINDS[1], replicas) | {
+        "url": place.endpoint, "password": "$generate", "attributes": attributes,
+    }  # fmt: skip

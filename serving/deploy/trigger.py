@@ -1,0 +1,118 @@
+"""What starts a deployed function: requests, the messages of a stream, the clock; as Nuclio describes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import SpecError, near
+from .streams import Stream
+
+HTTP_WORKERS = 8
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""What ``millrace serve`` takes; Nuclio's own limit is 4 MiB."""
+KINDS = ("http", "kafka-cluster", "v3ioStream", "cron", "rabbit-mq", "nats", "mqtt", "kinesis", "pubsub", "eventhub",
+         "v3ioItemPoller", "kickstart")  # fmt: skip
+ALIASES = {"kafka": "kafka-cluster", "stream": "v3ioStream", "v3io": "v3ioStream", "v3io-stream": "v3ioStream"}
+STREAM_KINDS = ("kafka-cluster", "v3ioStream")
+WORKERS = ("num_workers", "workers", "max_workers")
+STARTS = ("initial_offset", "seek_to", "start")
+OWN = ("group", "consumer_group", "extra_attributes", "ack_window_size", "worker_allocation_mode", "explicit_ack_mode",
+       "kafka_brokers", "name", *WORKERS, *STARTS)  # fmt: skip
+PASSWORDS = ("sasl_pass", "sasl_password", "password", "access_key", "accessKey", "pass")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamTrigger:
+    """A queue that the function reads.
+
+    :param group: the consumer group
+    :param workers: processes per replica; ``None``: as many as the partitions need
+    :param start: where a new group begins, ``earliest`` or ``latest``
+    :param attributes: further attributes of Nuclio's trigger
+    """
+
+    stream: Stream
+    group: str
+    workers: int | None = None
+    start: str = "earliest"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The trigger's name: the queue's."""
+        return self.stream.name.replace("/", "-")
+
+    def workers_of(self, replicas: int) -> int:
+        """The processes per replica, so that all replicas together have one for each partition."""
+        return self.workers or math.ceil(self.stream.partitions / max(replicas, 1))
+
+
+def stream_trigger(stream: Stream, arguments: Mapping[str, Any], *, group: str) -> StreamTrigger:
+    """The trigger of a queue.
+
+    :param arguments: ``trigger_args`` of the queue step, under MLRun's names
+    :raises SpecError: one is unknown, can not be, or holds a password
+    """
+    what = f"queue '{stream.name}', trigger_args"
+    refuse_passwords(arguments, what)
+    for name in arguments:
+        if name not in OWN:
+            raise SpecError(f"{what}: there is no '{name}'{near(str(name), OWN)}; extra_attributes={{}} takes any")
+    workers = next((arguments[name] for name in WORKERS if arguments.get(name) is not None), None)
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise SpecError(f"{what}: num_workers={workers!r} must be a whole number of 1 or more")
+    start = next((str(arguments[name]).lower() for name in STARTS if arguments.get(name)), "earliest")
+    if start not in ("earliest", "latest"):
+        raise SpecError(f"{what}: initial_offset={start!r} is neither 'earliest' nor 'latest'")
+    window = arguments.get("ack_window_size")
+    extra = {**({"ackWindowSize": window} if window else {}), **(arguments.get("extra_attributes") or {})}
+    return StreamTrigger(stream=stream, group=group, workers=workers, start=start, attributes=extra)
+
+
+def read_triggers(triggers: Mapping[str, Any], *, function: str) -> dict[str, dict[str, Any]]:
+    """The triggers that a user declared, in Nuclio's form, by name.
+
+    Streams get explicit acknowledgement and static allocation of their workers: anything else loses messages.
+
+    :raises SpecError: a kind is unknown, there are two of ``http``, or one holds a password
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, given in triggers.items():
+        what = f"function '{function}', trigger '{name}'"
+        if not isinstance(given, Mapping):
+            raise SpecError(f"{what}: it must be a mapping with its kind, not {given!r:.60}")
+        kind = ALIASES.get(str(given.get("kind")), str(given.get("kind")))
+        if kind not in KINDS:
+            raise SpecError(f"{what}: there is no kind '{given.get('kind')}'{near(kind, [*KINDS, *ALIASES])}")
+        refuse_passwords({**given, **(given.get("attributes") or {})}, what)
+        found[name] = _in_nuclios_form(given, kind)
+    http = [name for name, one in found.items() if one["kind"] == "http"]
+    if len(http) > 1:
+        raise SpecError(f"function '{function}': the triggers {' and '.join(http)} are both http; Nuclio takes one")
+    return found
+
+
+def _in_nuclios_form(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    found = {key: value for key, value in given.items() if value is not None and key not in ("name", "maxWorkers")}
+    found |= {"kind": kind, "numWorkers": given.get("numWorkers") or given.get("maxWorkers") or 1}
+    if kind in STREAM_KINDS:
+        attributes = {"workerAllocationMode": "static", **(given.get("attributes") or {})}
+        found |= {"explicitAckMode": "explicitOnly", "attributes": attributes}
+    return found
+
+
+def refuse_passwords(values: Mapping[str, Any], what: str) -> None:
+    """Refuse a password that stands in what is to be written.
+
+    :raises SpecError: there is one
+    """
+    sasl = values.get("sasl") if isinstance(values.get("sasl"), Mapping) else {}
+    for name, value in [*values.items(), *(sasl or {}).items()]:
+        if name in PASSWORDS and isinstance(value, str) and value and value != "$generate":
+            raise SpecError(
+                f"{what}: {name} is the value of a secret, which is never written; mount a Kubernetes Secret and name "
+                "its folder with the attribute secretPath"
+            )

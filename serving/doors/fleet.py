@@ -1,0 +1,232 @@
+"""Several processes of one program: started together, started again when one dies, stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .stopping import STOP_SIGNALS
+
+logger = logging.getLogger("millrace.workers")
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+HEALTHY_SECONDS = 60.0  # a member that lived so long is started again at once
+EXTRA_SECONDS = 5.0  # to end after the drain
+LINE_BYTES = 2**20
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One place in a fleet, and the process that fills it now.
+
+    The process gets, as its last argument, JSON with its number (``worker``) and a file descriptor (``ready_fd``) to
+    which it writes a line of JSON when it serves, and more later; its standard input ends when the fleet does.
+
+    :param name: in messages
+    :param command: starts it
+    :ivar told: what it wrote last
+    :ivar restarts: how often it was started again
+    """
+
+    name: str
+    command: list[str]
+    number: int = 0
+    process: Process | None = None
+    told: dict[str, Any] = field(default_factory=dict)
+    is_ready: bool = False
+    restarts: int = 0
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        return "runs" if self.is_ready else "starts" if self.process is not None else "waits"
+
+
+class Fleet:
+    """Keeps processes alive until it is told to stop.
+
+    :param drain_seconds: how long members may take to end
+    :param on_ready: called with what the first member wrote, once all serve
+    :param on_output: gets the members' output by lines; default: it goes where this process's goes
+    """
+
+    def __init__(
+        self,
+        members: list[Member],
+        *,
+        drain_seconds: float,
+        on_ready: Callable[[dict[str, Any]], None],
+        on_output: Callable[[Member, str], None] | None = None,
+    ) -> None:
+        self.members = members
+        self._drain_seconds = drain_seconds
+        self._on_ready = on_ready
+        self._on_output = on_output
+        self._readers: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._signals = 0
+        self._exit_code = 0
+        self._was_ready = False
+
+    async def run(self) -> int:
+        """Run the members until SIGTERM or SIGINT, or until one does not start; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        async with asyncio.TaskGroup() as group:
+            for member in self.members:
+                group.create_task(self._keep(member))
+            group.create_task(self._stop_all())
+        await asyncio.gather(*self._readers)
+        return self._exit_code
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
+    async def _keep(self, member: Member) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            process = await self._start(member)
+            code = await process.wait()
+            member.process, member.is_ready = None, False
+            if self._stopping.is_set():
+                return
+            if not self._was_ready:
+                self._fail(member, code)
+                return
+            if time.monotonic() - started > HEALTHY_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            logger.error(
+                "%s (pid %d) %s; starting another in %g s", member.name, process.pid, ending(code), backoff
+            )
+            await self._pause(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+            member.restarts += 1
+
+    async def _start(self, member: Member) -> Process:
+        reading, writing = os.pipe()
+        place = json.dumps({"worker": member.number, "ready_fd": writing})
+        output = None if self._on_output is None else PIPE
+        try:
+            # Of its own session, so that Ctrl-C reaches this process alone.
+            process = await asyncio.create_subprocess_exec(
+                *member.command, place, stdin=PIPE, stdout=output, stderr=output, pass_fds=(writing,),
+                start_new_session=True, limit=LINE_BYTES,
+            )  # fmt: skip
+        finally:
+            os.close(writing)
+        member.process = process
+        if self._stopping.is_set():
+            process.terminate()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                self._read(self._pass_on(member, stream))
+        told = await _lines(reading)
+        if await self._hear(member, told):
+            member.is_ready = True
+            if all(one.is_ready for one in self.members) and not self._was_ready:
+                self._was_ready = True
+                self._on_ready(self.members[0].told)
+            self._read(self._listen(member, told))
+        return process
+
+    def _read(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+
+    async def _hear(self, member: Member, told: asyncio.StreamReader) -> bool:
+        line = await told.readline()
+        if line:
+            member.told = json.loads(line)
+        return bool(line)
+
+    async def _listen(self, member: Member, told: asyncio.StreamReader) -> None:
+        while await self._hear(member, told):
+            pass
+
+    async def _pass_on(self, member: Member, output: asyncio.StreamReader) -> None:
+        assert self._on_output is not None  # noqa: S101 - or there were no pipe
+        while line := await _line_of(output):
+            self._on_output(member, line.decode(errors="replace").rstrip("\n"))
+
+    def _fail(self, member: Member, code: int) -> None:
+        """A member did not start; it said why."""
+        if not self._stopping.is_set():
+            print(f"millrace: {member.name} did not start: it {ending(code)}", file=sys.stderr)
+            self._exit_code = 1
+            self._stopping.set()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _processes(self) -> list[Process]:
+        return [member.process for member in self.members if member.process is not None]
+
+    async def _stop_all(self) -> None:
+        await self._stopping.wait()
+        for process in self._processes():
+            process.terminate()
+        end = time.monotonic() + self._drain_seconds + EXTRA_SECONDS
+        while self._processes() and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        self._kill()
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        self._stopping.set()
+        if self._signals > 1:
+            self._exit_code = 1
+            self._kill()
+
+    def _kill(self) -> None:
+        for process in self._processes():
+            process.kill()
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    >>> ending(-9), ending(3)
+    ('was killed by SIGKILL (the system does so when memory is short)', 'ended with exit code 3')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (" (the system does so when memory is short)" if name == "SIGKILL" else "")
+
+
+async def _lines(descriptor: int) -> asyncio.StreamReader:
+    """What a member tells, by lines."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LINE_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0))
+    return reader
+
+
+async def _line_of(output: asyncio.StreamReader) -> bytes:
+    """The next line; of a longer one than 1 MiB, what there is of it."""
+    try:
+        return await output.readline()
+    except ValueError:
+        return await output.read(LINE_BYTES)

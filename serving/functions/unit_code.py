@@ -1,0 +1,120 @@
+"""The code of a function that is deployed: its file, the files beside it that it imports, and whether all of it runs there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import SpecError
+from ..deploy.unit import Files
+from .code import read_code
+
+LEFT_OUT = ("__pycache__", ".ipynb_checkpoints")
+
+
+@dataclass
+class Code:
+    """The code files of a deployed function.
+
+    :param version: the Python version that runs them
+    :param files: by path in the function's folder
+    :param imports: the modules that they import as they are loaded, and the file that does it
+    """
+
+    version: tuple[int, int]
+    files: Files = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    _folders: dict[Path, str] = field(default_factory=dict)
+
+    def add(self, filename: str, *, child: str = "") -> str:
+        """Add a code file and the modules beside it that it imports; return its path in the function's folder.
+
+        :param child: the child function that it belongs to
+        :raises SpecError: it can not be read, or is no code of this Python version
+        """
+        file = Path(filename).resolve()
+        name = "code" if not self._folders else f"code-{child or 'parent'}"
+        folder = self._folders.setdefault(file.parent, name)
+        place = f"{folder}/{file.stem}.py" if file.suffix == ".ipynb" else f"{folder}/{file.name}"
+        text = read_code(filename)
+        if file.suffix == ".ipynb" and file.with_suffix(".py").is_file():
+            place = f"{folder}/{file.stem}_notebook.py"
+        self.files[place] = text if text.endswith("\n") else f"{text}\n"
+        self._add_neighbours(self._parsed(text, filename), file, folder)
+        return place
+
+    def _add_neighbours(self, tree: ast.Module, file: Path, folder: str) -> None:
+        for top in dict.fromkeys(_imported(tree.body)):
+            self.imports.setdefault(top, str(file))
+        for top in dict.fromkeys(_imported(list(ast.walk(tree)))):
+            for one in _modules(file.parent, top):
+                place = f"{folder}/{one.relative_to(file.parent).as_posix()}"
+                if place in self.files:
+                    continue
+                self.files[place] = one
+                if one.suffix == ".py":
+                    text = one.read_text(encoding="utf-8")
+                    self._add_neighbours(self._parsed(text, str(one)), file.parent / one.name, folder)
+
+    def _parsed(self, text: str, filename: str) -> ast.Module:
+        try:
+            return ast.parse(text, filename, feature_version=min(self.version, sys.version_info[:2]))
+        except SyntaxError as error:
+            major, minor = self.version
+            raise SpecError(
+                f"the code file '{filename}', line {error.lineno}, is no code for Python {major}.{minor}: {error.msg}; "
+                "change it, or deploy with another Python (python='3.12', --python)"
+            ) from error
+
+    @property
+    def own(self) -> set[str]:
+        """The names under which its own files import."""
+        parts = (place.split("/")[1:] for place in self.files)
+        return {names[0].removesuffix(".py") for names in parts}
+
+
+def _imported(nodes: list[ast.stmt] | list[ast.AST]) -> Iterator[str]:
+    """The first parts of the modules that statements import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _modules(folder: Path, top: str) -> Iterator[Path]:
+    """The files of a module in a folder: ``top.py``, or all that is in the package ``top``."""
+    if (folder / f"{top}.py").is_file():
+        yield folder / f"{top}.py"
+    elif (folder / top).is_dir() and any((folder / top).glob("*.py")):
+        for file in sorted((folder / top).rglob("*")):
+            hidden = any(part in LEFT_OUT or part.startswith(".") for part in file.relative_to(folder).parts)
+            if file.is_file() and not hidden:
+                yield file
+
+
+def model_files(path: str, *, step: str, folder: str) -> tuple[Files, str]:
+    """The files of a model that lies on this machine, and its path in the image.
+
+    :param path: ``model_path`` of a step; an address in a store and a mounted folder stay as they are
+    :param folder: the function's folder in the image
+    :raises SpecError: it is neither of them, and no file here
+    """
+    is_address = "://" in path and not path.startswith("file://")
+    local = Path(path.removeprefix("file://")).expanduser()
+    if is_address or (local.is_absolute() and not local.exists()):
+        return {}, path
+    if not local.exists():
+        raise SpecError(
+            f"step '{step}': model_path='{path}' is no file or folder here, seen from '{Path.cwd()}'; give its whole path, "
+            "or an absolute one that is mounted where the function runs"
+        )
+    place = f"models/{re.sub(r'[^-.a-zA-Z0-9_]', '_', step)}/{local.resolve().name}"
+    if local.is_file():
+        return {place: local.resolve()}, f"{folder}/{place}"
+    inside = (file for file in sorted(local.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+    return {f"{place}/{file.relative_to(local).as_posix()}": file.resolve() for file in inside}, f"{folder}/{place}"

@@ -1,0 +1,145 @@
+"""The graph of a function that is deployed, as plain data: complete addresses, cut, and what of it lies on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import SpecError
+from ..deploy.cut import cut, queues, readers, runs
+from ..deploy.streams import group_of, stream_of
+from ..deploy.target import Target
+from ..deploy.trigger import StreamTrigger, stream_trigger
+from ..deploy.unit import Files
+from .unit_code import model_files
+
+
+@dataclass
+class Part:
+    """The part of the graph that one function runs.
+
+    :param child: the child function; empty for the parent
+    :param reads: the queues that it reads
+    :param writes: the addresses that it writes to
+    """
+
+    child: str
+    name: str
+    graph: dict[str, Any]
+    reads: list[StreamTrigger]
+    writes: list[str]
+
+    @property
+    def functions(self) -> list[str]:
+        """The child functions in whose code its steps are looked up."""
+        return list(dict.fromkeys(step["function"] for _, step in steps(self.graph) if step.get("function")))
+
+
+def parts_of(graph: dict[str, Any], children: list[str], *, name: str, target: Target) -> list[Part]:
+    """The graph of a function in its parts, each with its queues; in the order to deploy, the parent last.
+
+    What reads a queue comes before what writes it, so that nothing is written that nobody waits for.
+
+    :param graph: of the whole function; the addresses of its queues are made complete
+    :param children: the names of the child functions
+    :param name: the name of the function
+    :raises SpecError: a queue can not be reached, a child function runs nothing
+    """
+    complete_addresses(graph, name, target)
+    used = {step["function"] for _, step in steps(graph) if step.get("function")}
+    running = []
+    for child in children:
+        if child not in used:
+            raise SpecError(
+                f"child function '{child}' runs no step: give a step behind a queue function='{child}', or leave the "
+                "child out"
+            )
+        if "steps" in graph and any(runs(one, child) for one in graph["steps"].values() if one.get("kind") != "queue"):
+            running.append(child)
+    parts = {child: _part(graph, child, f"{name}-{child}", target) for child in running}
+    parent = _part(graph, "", name, target)
+    return _in_order(parent, list(parts.values()))
+
+
+def complete_addresses(graph: dict[str, Any], name: str, target: Target) -> None:
+    """Write the complete address into each queue step."""
+    for path, queue, flow in queues(graph):
+        for before in queue.get("after", []):
+            if flow["steps"].get(before, {}).get("kind") == "queue":
+                raise SpecError(
+                    f"queue '{path}' follows the queue '{before}', and no function carries messages from one to the other; "
+                    "put a step with function= between them"
+                )
+        queue["path"] = stream_of(queue, path, target, function=name).url + _group_in(queue.get("path"))
+
+
+def _group_in(path: str | None) -> str:
+    """The group that an address names, which belongs to the reader and is no part of the stream's address."""
+    query = (path or "").partition("?")[2]
+    return f"?{query}" if query else ""
+
+
+def _part(graph: dict[str, Any], child: str, name: str, target: Target) -> Part:
+    own, reads, writes = cut(graph, child), [], []
+    for path, queue, flow in queues(own):
+        stream = stream_of(queue, path, target, function=name)
+        if readers(flow, path.rpartition("/")[2]):
+            arguments = queue.get("trigger_args") or {}
+            group = group_of(queue, queue["path"], function=name, is_v3io=not stream.is_kafka)
+            queue["backend"] = {**(queue.get("backend") or {}), "group": group}
+            reads.append(stream_trigger(stream, arguments, group=group))
+        if not readers(flow, path.rpartition("/")[2]) or queue.get("after"):
+            writes.append(stream.url)
+        dead_letter = (queue.get("backend") or {}).get("dead_letter")
+        writes += [dead_letter] if isinstance(dead_letter, str) and "://" in dead_letter else []
+    return Part(child, name, own, reads, writes)
+
+
+def _in_order(parent: Part, children: list[Part]) -> list[Part]:
+    """Readers first; where functions write to each other in a circle, as they were added."""
+    done: list[Part] = []
+    open_: list[Part] = []
+
+    def visit(part: Part) -> None:
+        if part in done or part in open_:
+            return
+        open_.append(part)
+        for other in children:
+            if other is not part and {one.stream.url for one in other.reads} & set(part.writes):
+                visit(other)
+        done.append(part)
+
+    for part in children:
+        visit(part)
+    return [*done, parent]
+
+
+def take_models(graph: dict[str, Any], folder: str) -> Files:
+    """The models of a graph that lie on this machine; its steps are told where these are in the image.
+
+    :param folder: the function's folder there
+    """
+    found: Files = {}
+    for path, step in steps(graph):
+        arguments = step.get("class_args") or {}
+        model_path = arguments.get("model_path")
+        if isinstance(model_path, str) and model_path:
+            files, place = model_files(model_path, step=path, folder=folder)
+            step["class_args"] = {**arguments, "model_path": place}
+            found |= files
+    return found
+
+
+def steps(graph: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """All steps and routes of a graph, with the names from the root on."""
+    for name, step in {**(graph.get("steps") or {}), **(graph.get("routes") or {})}.items():
+        yield f"{path}{name}", step
+        yield from steps(step, f"{path}{name}/")
+
+
+def holds_pickles(value: Any) -> bool:
+    """Whether plain data holds a pickled object."""
+    if isinstance(value, Mapping):
+        return "$pickle" in value or any(holds_pickles(one) for one in value.values())
+    return isinstance(value, list) and any(holds_pickles(one) for one in value)

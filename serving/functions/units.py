@@ -1,0 +1,184 @@
+"""From a function to what is deployed of it: one unit for the parent, and one for each child that runs a part of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...errors import GraphError, SpecError
+from ..deploy.names import LONGEST_PROJECT, check_name
+from ..deploy.streams import EXTRAS, reachable
+from ..deploy.target import Target
+from ..deploy.trigger import read_triggers
+from ..deploy.unit import READINESS_SECONDS, Unit
+from ..graph.checks import raise_first
+from .check import function_problems
+from .spec import FunctionSpec
+from .text import dump_yaml
+from .unit_code import Code
+from .unit_graph import Part, holds_pickles, parts_of, take_models
+from .unit_requirements import check_imports, millrace_requirement
+from .unit_secrets import deployed_sources, secrets_of
+
+if TYPE_CHECKING:
+    from .function import ServingFunction
+
+LARGEST_SPEC_BYTES = 1_000_000
+"""A ConfigMap, like everything that Kubernetes keeps, has at most 1 MiB."""
+AT_RUN_TIME = ("parameters", "load_mode", "default_class", "default_content_type", "error_stream", "tracking_stream",
+               "sampling_percentage", "data_hosts", "graph_initializer")  # fmt: skip
+STREAMS = ("error_stream", "tracking_stream")
+IN_PODS = ("node_name", "node_selector", "affinity", "tolerations", "priority_class_name", "service_account",
+           "security_context", "image_pull_secret", "volumes", "volume_mounts")  # fmt: skip
+INHERITED = ("image_pull_secret", "service_account", "security_context")
+"""What a child has from its parent, unless it says otherwise; resources and nodes are each function's own."""
+
+
+def units_of(function: ServingFunction, target: Target, *, pickle: bool = False) -> list[Unit]:
+    """What is deployed of a function, in the order to deploy: what reads a queue before what writes it, the parent last.
+
+    Everything that can be known to be wrong is found here, before a file is written or a request is sent.
+
+    :param pickle: write objects that do not import by name as cloudpickle, which the deployed function loads
+    :raises GraphError: the graph is wrong, or a step's class is in no file
+    :raises SpecError: something can not be deployed there: a name, a queue, a secret, the code, a model
+    """
+    if function.metadata.project:
+        check_name(function.metadata.project, what="project", longest=LONGEST_PROJECT)
+    raise_first(function_problems(function, []))
+    values = _plain(function, pickle=pickle)
+    spec = values["spec"]
+    for name in STREAMS:
+        if spec.get(name):
+            spec[name] = reachable(spec[name], f"the {name.replace('_', ' ')}", target)
+    parts = parts_of(spec["graph"], list(function.spec.functions), name=function.name, target=target)
+    units: list[Unit] = []
+    for part in parts:
+        after = tuple(one.full_name for one in units if {each.stream.url for each in one.streams} & set(part.writes))
+        units.append(_Maker(function, values, target, part).unit(after if part.child else _all(units)))
+    return units
+
+
+def _all(units: list[Unit]) -> tuple[str, ...]:
+    return tuple(one.full_name for one in units)
+
+
+def _plain(function: ServingFunction, *, pickle: bool) -> dict[str, Any]:
+    try:
+        return function.to_dict(pickle=pickle)
+    except GraphError as error:
+        if not pickle and "pickle=True" in str(error):
+            error.add_note("an export takes pickle=True, too (--pickle)")
+        raise
+
+
+class _Maker:
+    """Makes the unit of one part of a function's graph."""
+
+    def __init__(self, function: ServingFunction, values: dict[str, Any], target: Target, part: Part) -> None:
+        self.function, self.values, self.target, self.part = function, values, target, part
+        self.parent = function.spec
+        self.child = function.spec.functions.get(part.child)
+        self.own: FunctionSpec = self.child.spec if self.child is not None else self.parent
+
+    def unit(self, after: tuple[str, ...]) -> Unit:
+        """The unit; what is wrong with it is an error."""
+        own, part, target = self.own, self.part, self.target
+        metadata = (self.child or self.function).metadata
+        code = Code(target.version)
+        places = self._take_code(code)
+        models = take_models(part.graph, target.folder)
+        base_image = own.build.base_image or own.image or self.parent.build.base_image or self.parent.image
+        commands = (*self.parent.build.commands, *(own.build.commands if self.child else ()))
+        requirements = self._requirements()
+        if base_image is None and not commands:
+            check_imports(code.imports, code.own, requirements, function=part.name)
+        spec = self._spec(places)
+        unit = Unit(
+            name=part.name, target=target, spec=self._text(spec), child=part.child,
+            project=self.function.metadata.project, tag=self.function.metadata.tag, description=own.description,
+            labels=dict(metadata.labels), annotations=dict(metadata.annotations), files=code.files | models,
+            requirements=requirements, env={**self.parent.env, **own.env}, secrets=self._secrets(),
+            streams=tuple(part.reads), written=tuple(dict.fromkeys(part.writes)),
+            triggers=read_triggers(own.triggers, function=part.name), resources=own.resources, replicas=own.replicas,
+            min_replicas=own.min_replicas, max_replicas=own.max_replicas,
+            image=own.image or self.parent.image, base_image=base_image, commands=commands,
+            nuclio_runtime=own.nuclio_runtime or self.parent.nuclio_runtime,
+            readiness_seconds=own.readiness_timeout or READINESS_SECONDS, service_type=own.service_type,
+            disable_default_http_trigger=own.disable_default_http_trigger, placement=self._placement(),
+            trusted=holds_pickles(spec), after=after,
+        )  # fmt: skip
+        check_name(unit.full_name if target.name == "nuclio" else unit.name, what="function")
+        _ = unit.replica_range
+        return unit
+
+    def _take_code(self, code: Code) -> dict[str, str]:
+        """Put the code files into the unit; where they are, by the function that they belong to."""
+        places = {}
+        if self.parent.filename:
+            places[""] = code.add(self.parent.filename)
+        for name in self._functions():
+            filename = self.function.spec.functions[name].spec.filename
+            if filename:
+                places[name] = code.add(filename, child=name)
+        return places
+
+    def _functions(self) -> list[str]:
+        """The child functions that this part of the graph knows."""
+        return [name for name in self.function.spec.functions if name in {self.part.child, *self.part.functions}]
+
+    def _requirements(self) -> tuple[str, ...]:
+        spec = self.values["spec"]
+        read = [one.stream.url for one in self.part.reads]
+        urls = [*self.part.writes, *read, *(spec[name] for name in STREAMS if spec.get(name))]
+        extras = {EXTRAS[scheme] for url in urls if (scheme := url.partition("://")[0]) in EXTRAS}
+        listed = [self.parent, *(self.function.spec.functions[name].spec for name in self._functions())]
+        users = [one for spec in listed for one in spec.build.requirements]
+        return tuple(dict.fromkeys([millrace_requirement(extras, wheel=self.target.wheel), *users]))
+
+    def _secrets(self) -> dict[str, str]:
+        urls = [*self.part.writes, *(one.stream.url for one in self.part.reads)]
+        uses_v3io = any(url.startswith("v3io") for url in urls)
+        of_parent = secrets_of(self.parent, self.target, function=self.part.name, uses_v3io=uses_v3io)
+        if self.child is None:
+            return of_parent
+        return of_parent | secrets_of(self.own, self.target, function=self.part.name, uses_v3io=False)
+
+    def _placement(self) -> Mapping[str, Any]:
+        found = {name: getattr(self.own, name) for name in IN_PODS}
+        found |= {name: found[name] or getattr(self.parent, name) for name in INHERITED}
+        return {name: value for name, value in found.items() if value}
+
+    def _spec(self, places: Mapping[str, str]) -> dict[str, Any]:
+        """The function's own spec: what it needs when it runs, and nothing of other functions."""
+        whole = self.values["spec"]
+        spec = {key: whole[key] for key in AT_RUN_TIME if key in whole}
+        if "" in places:
+            spec["filename"] = places[""]
+        spec["graph"] = self.part.graph
+        children = {
+            name: {"kind": "serving", "metadata": {"name": name},
+                   "spec": {"filename": places[name]} if name in places else {}}
+            for name in self._functions()
+        }  # fmt: skip
+        sources = deployed_sources(whole.get("secret_sources") or [])
+        spec |= {"functions": children} if children else {}
+        spec |= {"secret_sources": sources} if sources else {}
+        metadata = {"name": self.function.name}
+        if self.function.metadata.project:
+            metadata["project"] = self.function.metadata.project
+        verbose = {"verbose": True} if self.function.verbose else {}
+        return {"kind": self.values["kind"], "metadata": metadata, "spec": spec, **verbose}
+
+    def _text(self, spec: dict[str, Any]) -> str:
+        text = dump_yaml(spec)
+        is_kept_by_kubernetes = self.target.name in ("nuclio", "kubernetes")
+        if is_kept_by_kubernetes and len(text.encode()) > LARGEST_SPEC_BYTES:
+            what = "pickled objects" if holds_pickles(spec) else "arguments of its steps"
+            raise SpecError(
+                f"function '{self.part.name}': its spec has {len(text.encode()):,} bytes, and Kubernetes keeps at most "
+                f"{LARGEST_SPEC_BYTES:,}; move the {what} into files, such as a model at model_path="
+            )
+        return text
+
+

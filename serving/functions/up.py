@@ -1,0 +1,196 @@
+"""``millrace up``: a function and its child functions, each in processes of its own, joined by the graph's streams."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import GraphError, MillraceError, near
+from ..doors.fleet import Fleet, Member
+from ..doors.http import HttpServer, HttpSettings
+from ..doors.http_run import run
+from ..doors.stream_run import run_streams
+from ..doors.streams import RealStreams
+from ..engine.engine import Engine
+from ..graph.checks import validate
+from .example import command_to_try
+from .function import ServingFunction
+from .load import load_target
+from .logs import set_up_logging
+from .real import DEFAULT_FOLDER, StreamsAt
+from .runtime import make_engine
+from .status import Table
+from .triggers import triggers_of
+
+PARENT = ""
+TELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a process runs, and how; crosses to it as JSON.
+
+    :param port: of its HTTP server; ``None``: it has none
+    """
+
+    target: str
+    function: str
+    folder: str
+    host: str
+    port: int | None
+    drain_seconds: float
+    trusted: bool
+    verbose: bool
+
+
+def up(
+    target: str,
+    *,
+    replicas: Mapping[str, int] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    streams: str | None = None,
+    status_seconds: float = 10.0,
+    drain_seconds: float = 30.0,
+    trusted: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Run the function in ``FILE[:NAME]`` and its child functions until SIGTERM or SIGINT, then drain them.
+
+    :param replicas: how many processes run a child function; one for those not named
+    :param port: of the parent function; 0 takes a free one. A child with an ``http`` trigger has the port it names
+    :param streams: the folder of the queues without an address; default: ``.millrace/streams``
+    :param status_seconds: how often the table is printed when it has changed; 0 is never
+    :return: the exit code
+    :raises GraphError: the file, the function or its graph is wrong, or `replicas` names no child function
+    """
+    set_up_logging(verbose=verbose)
+    function, _ = load_target(target, trusted=trusted)
+    validate(function.graph, function.spec.functions)
+    folder = str(Path(streams or DEFAULT_FOLDER).absolute())
+    counts = _counts(function, replicas or {})
+    members = []
+    for name, count in counts.items():
+        job = _Job(target, name, folder, host, _port(function, name, port), drain_seconds, trusted, verbose)
+        members += [_member(job, function, number) for number in range(count)]
+    table = Table(members)
+
+    def on_ready(told: dict[str, Any]) -> None:
+        print(f"{function.name} is up: {len(members)} processes, {told['url']}, streams in {folder}", flush=True)
+        if told["example"]:
+            print(f"try: {told['example']}", flush=True)
+
+    fleet = Fleet(members, drain_seconds=drain_seconds, on_ready=on_ready, on_output=table.log)
+    return asyncio.run(_run(fleet, table, status_seconds))
+
+
+async def _run(fleet: Fleet, table: Table, status_seconds: float) -> int:
+    showing = asyncio.get_running_loop().create_task(table.show_now_and_then(status_seconds))
+    try:
+        return await fleet.run()
+    finally:
+        showing.cancel()
+        if status_seconds:
+            table.show()
+
+
+def _counts(function: ServingFunction, replicas: Mapping[str, int]) -> dict[str, int]:
+    """How many processes each function has; the parent has one, `--workers` of ``serve`` gives it more elsewhere."""
+    children = list(function.spec.functions)
+    for name in replicas:
+        if name not in children:
+            known = f"; there are {', '.join(children)}" if children else "; it has none"
+            raise GraphError(f"function '{function.name}' has no child function '{name}'{near(name, children) or known}")
+    return {PARENT: 1, **{name: replicas.get(name, 1) for name in children}}
+
+
+def _port(function: ServingFunction, name: str, port: int) -> int | None:
+    if name == PARENT:
+        return port
+    for trigger in triggers_of(function.spec.functions[name].spec.triggers):
+        if trigger.kind == "http":
+            return int(trigger.settings.get("port") or 0)
+    return None
+
+
+def _member(job: _Job, function: ServingFunction, number: int) -> Member:
+    code = f"import sys; from {__name__} import run_member; sys.exit(run_member(*sys.argv[1:]))"
+    name = f"{job.function or function.name}/{number}"
+    return Member(name, [sys.executable, "-u", "-c", code, json.dumps(asdict(job))], number)
+
+
+def run_member(job_text: str, place_text: str) -> int:
+    """Run one function as a process of the fleet, which calls it."""
+    job, place = _Job(**json.loads(job_text)), json.loads(place_text)
+    set_up_logging(verbose=job.verbose)
+    tell = _Telling(place["ready_fd"])
+    try:
+        return _run_member(job, place["worker"], tell)
+    except Exception as error:
+        # The last place in this process: as on the command line, one line, and a traceback for who wants it.
+        if job.verbose:
+            raise
+        print(f"millrace: {error if isinstance(error, MillraceError) else repr(error)}", file=sys.stderr)
+        return 1
+    finally:
+        tell.close()
+
+
+def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
+    function, sources = load_target(job.target, trusted=job.trusted)
+    engine, streams = make_engine(
+        function, sources, current_function=job.function, verbose=job.verbose or None,
+        streams_at=StreamsAt(Path(job.folder)),
+    )  # fmt: skip
+    assert isinstance(streams, RealStreams)  # noqa: S101 - as `streams_at` says
+    engine.context.worker_id = worker
+    lifeline = sys.stdin.fileno()
+    if job.port is None:
+        return run_streams(
+            engine, streams, drain_seconds=job.drain_seconds, lifeline=lifeline,
+            on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams),
+        )  # fmt: skip
+
+    def on_ready(server: HttpServer) -> None:
+        tell.begin({"url": server.url, "example": command_to_try(engine, server.url)}, engine, streams)
+
+    settings = HttpSettings(host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose)
+    return run(engine, streams, settings=settings, on_ready=on_ready, lifeline=lifeline)
+
+
+class _Telling:
+    """Tells the fleet how the process does: at once when it serves, then every second."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", buffering=1)
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, first: dict[str, Any], engine: Engine, streams: RealStreams) -> None:
+        def status() -> dict[str, Any]:
+            found: dict[str, Any] = engine.thread.call(streams.measured(), 5.0)
+            return found | {"errors": len(engine.errors), "events": engine.gate.entered}
+
+        self._thread = threading.Thread(target=self._tell, args=(first, status), daemon=True, name="millrace-status")
+        self._thread.start()
+
+    def _tell(self, first: dict[str, Any], status: Callable[[], dict[str, Any]]) -> None:
+        try:
+            self._file.write(json.dumps(first) + "\n")
+            while not self._ended.wait(TELL_SECONDS):
+                self._file.write(json.dumps(first | status()) + "\n")
+        except (OSError, RuntimeError, TimeoutError) as error:  # the fleet is gone, or the loop has ended
+            logging.getLogger("millrace.workers").debug("no status is told any more: %s", error)
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(TELL_SECONDS)

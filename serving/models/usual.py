@@ -1,0 +1,96 @@
+"""The short way for what nearly every tensor request is: JSON tensors of numbers in, one array of numbers out.
+
+It takes only what is certainly right and says ``None`` to all else, so that it needs no errors of its own:
+``tensors.py`` and ``outputs.py`` know every rule, and read the rest or say what is wrong with it. For a tensor of a few
+numbers this is three times as fast.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .datatypes import DTYPES
+
+_FORMATS = {name: (DTYPES[name], DTYPES[name].char) for name in ("FP32", "FP64", "INT32", "INT64")}
+_DATATYPES = {dtype: name for name, dtype in DTYPES.items() if name not in ("BYTES", "FP16")}
+# For more numbers than this numpy is faster than Python's sum.
+_FEW = 64
+
+
+def read_usual(inputs: list[Any]) -> NDArray[Any] | dict[str, NDArray[Any]] | None:
+    """The arrays of usual tensors, as ``decode_inputs`` has them; ``None`` where one of them is not usual.
+
+    >>> read_usual([{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}])
+    array([1., 2.], dtype=float32)
+    >>> read_usual([{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, "2"]}])
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for tensor in inputs:
+        if tensor.__class__ is not dict or "parameters" in tensor:
+            return None
+        name, data, shape, datatype = map(tensor.get, ("name", "data", "shape", "datatype"))
+        if name.__class__ is not str or datatype.__class__ is not str or datatype not in _FORMATS:
+            return None
+        array = _array(data, shape, *_FORMATS[datatype])
+        if array is None or not name or name in arrays:
+            return None
+        arrays[name] = array
+    return array if len(arrays) == 1 else arrays
+
+
+def _array(data: Any, shape: Any, dtype: np.dtype[Any], code: str) -> NDArray[Any] | None:
+    if data.__class__ is not list or shape.__class__ is not list:
+        return None
+    values = _flat(data, shape) if data and data[0].__class__ is list else data
+    count = 1
+    for size in shape:
+        if size.__class__ is not int or size < 1:
+            return None
+        count *= size
+    if values is None or len(values) != count:
+        return None
+    try:
+        packed = struct.pack(f"{count}{code}", *values)
+        array: NDArray[Any] = np.ndarray(shape, dtype, bytearray(packed))  # a bytearray, so that a model may write
+        if dtype.kind == "f":
+            # Sums that overflow are looked at again, like NaN.
+            is_finite = math.isfinite(sum(values)) if count <= _FEW else bool(np.isfinite(array).all())
+            return array if is_finite else None
+    except (struct.error, OverflowError, TypeError, ValueError):
+        return None
+    return array
+
+
+def _flat(rows: list[Any], shape: list[Any]) -> list[Any] | None:
+    """The elements of rows that are as long as the shape says."""
+    if len(shape) != 2 or shape[0] != len(rows):
+        return None
+    values: list[Any] = []
+    width = shape[1]
+    for row in rows:
+        if row.__class__ is not list or len(row) != width:
+            return None
+        values += row
+    return values
+
+
+def write_usual(name: str, value: Any) -> dict[str, Any] | None:
+    """An array of numbers as ``encode_outputs`` has it in JSON; ``None`` for any other value.
+
+    >>> write_usual("y", np.array([[1, 2]], dtype="int8"))
+    {'name': 'y', 'shape': [1, 2], 'datatype': 'INT8', 'data': array([1, 2], dtype=int8)}
+    >>> write_usual("y", [1, 2])
+    """
+    if value.__class__ is not np.ndarray:
+        return None
+    datatype = _DATATYPES.get(value.dtype)
+    if datatype is None or not value.flags.c_contiguous:
+        return None
+    shape = value.shape
+    data = value if len(shape) == 1 else value.reshape(-1)
+    return {"name": name, "shape": list(shape), "datatype": datatype, "data": data}
