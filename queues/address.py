@@ -96,7 +96,12 @@ async def open_queue(url: str, settings: Settings | None = None) -> Queue:
     ...     asyncio.run(main(folder))
     4
     """
-    return await queue_at(url, settings).open()
+    queue = queue_at(url, settings)
+    try:
+        return await queue.open()
+    except BaseException:
+        await queue.close()
+        raise
 
 
 def _module(url: str, backend: Backend) -> _Module:

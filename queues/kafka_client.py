@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from typing import Any
 
 from .kafka_errors import KafkaFault
 from .message import Message
@@ -32,16 +33,26 @@ class Rebalance(ABC):
         """Partitions are to go; commits are still taken."""
 
     @abstractmethod
+    def wanted(self) -> None:
+        """Another thread waits for something that only the polling one may do: let it call `attend`."""
+
+    @abstractmethod
     def lost(self, partitions: Iterable[int]) -> Future[None]:
         """Partitions have gone already."""
 
 
 class Member(ABC):
-    """A member of a group. `poll`, `pause`, `seek` and `close` are called by one thread, the others by another."""
+    """A member of a group.
+
+    `commit`, `committed` and `membership` are called by any thread, all others by the one that polls.
+    """
 
     @abstractmethod
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         """The next messages by partition."""
+
+    def attend(self) -> None:
+        """Do what other threads wait for, without polling."""
 
     @abstractmethod
     def pause(self, partitions: Iterable[int]) -> None:
@@ -64,6 +75,10 @@ class Member(ABC):
         """What the group has committed; partitions without are left out."""
 
     @abstractmethod
+    def membership(self) -> Any:
+        """Who this member is now, for :meth:`Transactor.commit`."""
+
+    @abstractmethod
     def close(self) -> None:
         """Leave the group."""
 
@@ -80,12 +95,43 @@ class Sender(ABC):
         """Wait for what is under way, and end."""
 
 
+class Transactor(ABC):
+    """Writes messages and commits offsets together or not at all. Called by one thread, one transaction at a time.
+
+    After a fault of any method but `close`, what can still be done is `abort` or `close`.
+    """
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    @abstractmethod
+    def send(self, topic: str, message: Message) -> None:
+        """Hand a message over, in order."""
+
+    @abstractmethod
+    def commit(self, offsets: Offsets, membership: Any) -> None:
+        """End it: all messages and the offsets of a member of a group count from now on."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End it: nothing of it ever counts."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
 class Cluster(ABC):
     """What is asked outside groups. Called by one thread."""
 
     @abstractmethod
     def partitions(self) -> int:
         """How many partitions the topic has; 0 if it does not exist."""
+
+    @abstractmethod
+    def topics(self) -> list[str]:
+        """The topics of the cluster, without its own."""
 
     @abstractmethod
     def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
@@ -100,8 +146,11 @@ class Cluster(ABC):
         """The first offset whose message is not older; ``None`` if none is."""
 
     @abstractmethod
-    def read(self, partition: int, offset: int, max_messages: int) -> list[Message]:
-        """Messages from an offset on that is within the bounds; waits until there are some, or its time is over."""
+    def read(self, partition: int, offset: int, end: int, max_messages: int) -> list[Message]:
+        """Messages from an offset on, which are some before `end`; waits until there are some, or its time is over.
+
+        There are none where only marks of transactions are left.
+        """
 
     @abstractmethod
     def committed(self, group: str) -> Offsets:
@@ -114,6 +163,10 @@ class Cluster(ABC):
     @abstractmethod
     def groups(self) -> list[str]:
         """All groups of the cluster."""
+
+    @abstractmethod
+    def members(self, group: str) -> list[str]:
+        """The members of a group; none of one that does not exist."""
 
     @abstractmethod
     def trim(self, before: Mapping[int, int]) -> None:
@@ -134,6 +187,10 @@ class Client(ABC):
     @abstractmethod
     def sender(self) -> Sender:
         """For writing."""
+
+    @abstractmethod
+    def transactor(self, name: str) -> Transactor:
+        """For writing in transactions. One that still goes on under this name is ended."""
 
     @abstractmethod
     def member(self, group: str, rebalance: Rebalance) -> Member:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ T = TypeVar("T")
 class Errands:
     """A list of things to do for one thread; others add to it, and wait.
 
-    >>> import threading
-    >>> errands = Errands()
+    :param wanted: told when there is something to do, from any thread
+
+    >>> errands = Errands(lambda: None)
     >>> asking = threading.Thread(target=lambda: print(errands.ask(lambda: "done")))
     >>> asking.start()
     >>> while asking.is_alive():
@@ -24,7 +26,9 @@ class Errands:
     done
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[], None]) -> None:
+        self._wanted = wanted
+        self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._is_closed = False
 
@@ -33,10 +37,12 @@ class Errands:
 
         :raises KafkaFault: it does no more
         """
-        if self._is_closed:
-            raise KafkaFault("moved", "the consumer is closed")
         future: Future[T] = Future()
-        self._waiting.put((work, future))
+        with self._lock:
+            if self._is_closed:
+                raise KafkaFault("moved", "the consumer is closed")
+            self._waiting.put((work, future))
+        self._wanted()
         return future.result()
 
     def do(self) -> None:
@@ -63,5 +69,6 @@ class Errands:
 
     def close(self) -> None:
         """Do what is left, and no more. In the thread."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
         self.do()

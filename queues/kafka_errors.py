@@ -10,7 +10,7 @@ from .kafka_options import KafkaOptions
 
 Kind = Literal[
     "unreachable", "unconfirmed", "login", "option", "forbidden", "missing", "too_large", "full", "members", "moved",
-    "other",
+    "fenced", "closed", "exists", "no_group", "other",
 ]  # fmt: skip
 
 
@@ -55,6 +55,14 @@ ERRORS: dict[Kind, tuple[type[MillraceError], str]] = {
     "full": (QueueFull, "the client's buffer is full: append less at a time"),
     "members": (Conflict, "the group has members, so nobody else sets how far it is: stop them first"),
     "moved": (UpstreamError, "the partition has gone to another member of the group"),
+    "fenced": (
+        Conflict,
+        "another producer has begun with the same transactional_id, or the broker ended the transaction after "
+        "transaction_timeout_ms: give each process an id of its own, or handle less in one transaction",
+    ),
+    "closed": (Unavailable, "the queue was closed before this was handed over: nothing of it was written"),
+    "exists": (Conflict, "the topic exists already"),
+    "no_group": (UpstreamError, "there is no such group"),
     "other": (UpstreamError, "the client failed"),
 }
 

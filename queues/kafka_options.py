@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from ..errors import GraphError, near
 
-Role = Literal["connection", "producer", "consumer"]
+Role = Literal["connection", "producer", "consumer", "transaction"]
 SECRETS = frozenset({"sasl_plain_password", "ssl_password"})
 
 
@@ -52,6 +52,7 @@ CLIENT: Mapping[str, ClientOption] = MappingProxyType(
         "ssl_context": ClientOption("connection", None),
         "api_version": ClientOption("connection", None),
         **_named("producer", "compression_type linger_ms delivery_timeout_ms batch_size"),
+        **_named("transaction", "transaction_timeout_ms"),
         "max_request_size": ClientOption("producer", "message.max.bytes"),
         **_named("consumer", "session_timeout_ms heartbeat_interval_ms max_poll_interval_ms group_instance_id"),
         **_named("consumer", "fetch_min_bytes fetch_max_bytes isolation_level"),
@@ -71,6 +72,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "heartbeat_interval_ms": 3_000,
         "session_timeout_ms": 45_000,
         "max_poll_interval_ms": 300_000,
+        "isolation_level": "read_committed",
+        "transaction_timeout_ms": 30_000,  # whoever takes over from a killed process waits for the end of its last one
     }
 )
 
@@ -84,6 +87,9 @@ class KafkaOptions:
     :param connect_timeout_seconds: how long to wait for a broker when the queue is opened, and for its answers
     :param drain_timeout_seconds: how long ``on_revoked`` may take before the partitions go all the same
     :param buffer_messages: how many messages may wait for confirmation, and how many a consumer reads ahead
+    :param buffer_bytes: how many bytes of them
+    :param transactional_id: what this process writes in transactions under, if it has a name of its own that it keeps
+        when it starts again; what it left unfinished is ended at once then, not after `transaction_timeout_ms`
     :param of_client: what the client gets, by kafka-python's names
     """
 
@@ -92,6 +98,8 @@ class KafkaOptions:
     connect_timeout_seconds: float = 10.0
     drain_timeout_seconds: float = 30.0
     buffer_messages: int = 10_000
+    buffer_bytes: int = 67_108_864
+    transactional_id: str = ""
     of_client: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -132,8 +140,10 @@ class KafkaOptions:
 def _check(options: KafkaOptions, given: Mapping[str, Any]) -> None:
     if options.client not in ("", "confluent-kafka", "kafka-python"):
         raise GraphError(f"kafka://: the option client is 'confluent-kafka' or 'kafka-python', not {options.client!r}")
+    if not isinstance(options.transactional_id, str):
+        raise GraphError(f"kafka://: the option transactional_id is a text, not {options.transactional_id!r}")
     for name, value in given.items():
-        if name != "client" and not (isinstance(value, int | float) and value > 0):
+        if name not in ("client", "transactional_id") and not (isinstance(value, int | float) and value > 0):
             raise GraphError(f"kafka://: the option {name} is a number above 0, not {value!r}")
     session, interval = options.of_client["session_timeout_ms"], options.of_client["max_poll_interval_ms"]
     if interval < session:

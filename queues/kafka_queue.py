@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
 from ..errors import GraphError, Unavailable
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics
+from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, TopicNotFound
 from .kafka_address import KafkaAddress, parse_address
 from .kafka_appender import KafkaAppender
 from .kafka_client import Bounds, Client, Cluster
@@ -66,6 +66,8 @@ class KafkaQueue(Queue):
 
     async def _made(self, cluster: Cluster) -> int:
         """Make the topic, and wait until the brokers know of it."""
+        if self._settings.must_exist:
+            raise TopicNotFound(self.address.url)
         wanted = self._settings.partitions or -1
         await self._asked(cluster.create, wanted, self.options.replication_factor, self._configs(wanted))
         for _ in range(int(self.options.connect_timeout_seconds / WAIT_SECONDS) + 1):

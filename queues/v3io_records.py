@@ -11,12 +11,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from .message import Message
-from .v3io_client import Record
+
+if TYPE_CHECKING:
+    from .v3io_client import Record
 
 INFO = struct.Struct(">BdI")
 LENGTH = struct.Struct(">I")
@@ -79,21 +81,26 @@ def decode(record: Record, shard: int) -> Message:
     """A record as the message that was appended, whoever did; what has no timestamp has that of its arrival."""
     stamp = Stamp.parse(record.info)
     timestamp = record.timestamp if stamp is None else stamp.timestamp
-    wrapped = _unwrap(record.data) if stamp is not None and stamp.is_wrapped else None
+    wrapped = unwrapped(record.data) if stamp is not None and stamp.is_wrapped else None
     if wrapped is not None:
         value, key, headers = wrapped
         return Message(value, key, dict(headers), shard, record.offset, timestamp)
     return Message(record.data, record.key.encode() if record.key else None, {}, shard, record.offset, timestamp)
 
 
-def _unwrap(data: bytes) -> tuple[bytes, bytes | None, Mapping[str, str]] | None:
-    """Value, key and headers; ``None`` when the data is not of our making, although it looked so."""
+def unwrapped(data: bytes) -> tuple[bytes, bytes | None, Mapping[str, str]] | None:
+    """Value, key and headers; ``None`` when the data is not of our making, although its stamp or its place says so.
+
+    >>> unwrapped(b'v["k",{"a":"b"}]\\x00\\x00\\x00\\x0f'), unwrapped(b'{"x": 1}')
+    ((b'v', b'k', {'a': 'b'}), None)
+    """
     end = len(data) - LENGTH.size
     try:
         start = end - int(LENGTH.unpack_from(data, end)[0])
         if start < 0:
             return None
         key, headers = orjson.loads(data[start:end])
-        return data[:start], None if key is None else key.encode("latin-1"), headers
-    except (struct.error, ValueError, AttributeError):
+        value = data[:start], None if key is None else key.encode("latin-1"), headers
+    except (struct.error, ValueError, AttributeError, TypeError):
         return None
+    return value if isinstance(headers, dict) else None

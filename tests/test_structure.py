@@ -12,7 +12,7 @@ PARTS = ("hub", "queues", "serving", "steps")
 
 LAYERS = (
     "errors", "queues", "steps", "serving.graph", "serving.engine", "serving.models", "serving.doors",
-    "serving.functions", "serving.cli",
+    "serving.deploy", "serving.functions", "serving.cli",
 )  # fmt: skip
 """From the lowest to the highest; each may import itself and those before it."""
 
@@ -28,9 +28,9 @@ CLIENTS = {
     "confluent_kafka": {"queues/kafka_confluent.py"},
     "v3io": {"queues/v3io_client.py"},
     "yarl": {"queues/v3io_client.py"},
-    # one step asks HTTP servers, one backend speaks v3io's HTTP, one door answers; the door is several files, each of
-    # which is one idea
-    "aiohttp": {"steps/remote.py", "queues/v3io_client.py", "serving/doors/http*.py"},
+    # one step asks HTTP servers, one backend speaks v3io's HTTP, one door answers (several files, each of which is one
+    # idea), one client deploys
+    "aiohttp": {"steps/remote.py", "queues/v3io_client.py", "serving/doors/http*.py", "serving/deploy/dashboard.py"},
     "multidict": {"serving/doors/http*.py"},
 }
 """What talks to something outside, or reads and writes a format for it, and where."""

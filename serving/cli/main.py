@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from ... import __version__
 from ...errors import MillraceError, UntrustedPickle, near
-from . import dead_letters, export, new, plot, queue, serve, test, up, validate
+from . import dead_letters, deploy, export, invoke, logs, new, plot, queue, serve, status, test, undeploy, up, validate
 from .command import Command, Parser, UsageError
 
 COMMANDS: dict[str, Command] = {
-    one.COMMAND.name: one.COMMAND for one in (serve, up, test, plot, validate, export, new, queue, dead_letters)
-}
+    one.COMMAND.name: one.COMMAND for one in (
+        serve, up, test, plot, validate, export, new, deploy, status, logs, invoke, undeploy, queue, dead_letters,
+    )
+}  # fmt: skip
 PURPOSE = "Serving graphs: write a graph of Python steps once; test it, draw it, and serve it over HTTP."
 EXAMPLE = """\
 a first project:

@@ -17,8 +17,8 @@ CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 """Any 16 bytes as base64; the id of the cluster must stay the same while its volume does."""
 
 
-def compose_files(units: Sequence[Unit]) -> dict[str, str | dict[str, Any]]:
-    """The files beside the folder ``image``: texts, and data to be written as YAML.
+def compose(units: Sequence[Unit]) -> dict[str, Any]:
+    """What ``compose.yaml`` says; the image is built in the folder ``image`` beside it.
 
     Secrets come from the environment of who starts it; compose refuses to start when one is not set.
     """
@@ -31,7 +31,7 @@ def compose_files(units: Sequence[Unit]) -> dict[str, str | dict[str, Any]]:
     found: dict[str, Any] = {"name": parent.name, "services": services}
     if needs_kafka:
         found["volumes"] = {KAFKA_DATA: {}}
-    return {"compose.yaml": found}
+    return found
 
 
 def _urls(unit: Unit) -> list[str]:

@@ -89,17 +89,14 @@ def _uses(flow: Graph, queue: str, own: set[str], function: str, around: str) ->
 def _without_idle_catchers(flow: Graph, own: set[str]) -> set[str]:
     """Without catchers of steps that run elsewhere, and what follows only them: they would become start steps."""
     steps, every = flow["steps"], _catchers(flow, set(flow["steps"]))
+    gone: set[str] = set()
     while True:
-        useful = _catchers(flow, own)
-        idle = {name for name in own if name in every - useful or _has_lost_all(steps, name, own)}
+        useful = _catchers(flow, own - gone)
+        idle = {name for name in own - gone if name in every - useful
+                or (steps[name].get("after") and gone.issuperset(steps[name]["after"]))}  # fmt: skip
         if not idle:
-            return own
-        own = own - idle
-
-
-def _has_lost_all(steps: Graph, name: str, own: set[str]) -> bool:
-    before = steps[name].get("after", [])
-    return bool(before) and not any(one in own or _is_queue(steps[one]) for one in before)
+            return own - gone
+        gone |= idle
 
 
 def _catchers(flow: Graph, names: set[str]) -> set[str]:

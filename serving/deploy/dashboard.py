@@ -24,6 +24,8 @@ from .dashboard_errors import (
 )
 
 CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 30.0
+"""For an answer that only tells what is there."""
 TRANSIENT = (500, 502, 503, 504)
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 8.0
@@ -71,9 +73,8 @@ class Dashboard:
     async def __aenter__(self) -> Self:
         authorization = self.access.authorization
         headers = {"Authorization": authorization} if authorization else {}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._timeout_seconds)
         connector = aiohttp.TCPConnector(ssl=_trusted(self.access))
-        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
+        self._session = aiohttp.ClientSession(headers=headers, connector=connector)
         return self
 
     async def __aexit__(
@@ -249,7 +250,11 @@ class Dashboard:
                 # At the first call it is the address that is wrong; later the dashboard may be starting again.
                 if first or is_last:
                     raise
-            except ConnectionDropped:
+            except ConnectionDropped as error:
+                if first and isinstance(error.__cause__, TimeoutError):
+                    raise DashboardUnreachable(
+                        self.access.url, source=self.access.source, reason="it accepts connections and gives no answer"
+                    ) from error
                 if is_last:
                     raise
             else:
@@ -262,9 +267,16 @@ class Dashboard:
     async def _once(
         self, method: str, url: str, call: str, *, headers: Mapping[str, str], data: bytes | None
     ) -> Answer:
+        is_look = method == "GET" and "/function_invocations/" not in url
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS,
+            sock_read=min(LOOK_SECONDS, self._timeout_seconds) if is_look else self._timeout_seconds,
+        )  # fmt: skip
         try:
-            async with self._opened().request(method, url, headers=headers, data=data, allow_redirects=False,
-                                              skip_auto_headers=("Content-Type",)) as answer:  # fmt: skip
+            async with self._opened().request(
+                method, url, headers=headers, data=data, allow_redirects=False, timeout=timeout,
+                skip_auto_headers=("Content-Type",),
+            ) as answer:  # fmt: skip
                 return Answer(answer.status, answer.headers, await answer.read())
         except aiohttp.ClientConnectorError as error:
             raise DashboardUnreachable(self.access.url, source=self.access.source, reason=_said(error)) from error

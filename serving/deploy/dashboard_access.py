@@ -38,8 +38,9 @@ class DashboardAccess:
     :param ca_file: certificates to trust, for an address with a private authority
     :param source: who said the address, for errors
 
-    >>> DashboardAccess("https://me:secret@nuclio.example.com/")
-    DashboardAccess(url='https://nuclio.example.com', username='me', namespace=None, ca_file=None, source='dashboard=')
+    >>> access = DashboardAccess("https://me:secret@nuclio.example.com/")
+    >>> access.url, access.username, "secret" in repr(access)
+    ('https://nuclio.example.com', 'me', False)
     """
 
     url: str = DEFAULT_URL
@@ -48,7 +49,7 @@ class DashboardAccess:
     token: str | None = field(default=None, repr=False)
     namespace: str | None = None
     ca_file: str | None = None
-    source: str = "dashboard="
+    source: str = "the argument"
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
@@ -131,7 +132,7 @@ def _address(
     argument: str | None, variable: str | None, filed: Any, variables: Mapping[str, str]
 ) -> tuple[str, str]:
     if argument:
-        return argument, "dashboard="
+        return argument, "the argument"
     if variable:
         name = next(one for one in VARIABLES["url"] if variables.get(one))
         return variable, name

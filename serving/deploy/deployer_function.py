@@ -13,6 +13,7 @@ from .dashboard_errors import (
     LOG_TAIL_LINES,
     ConnectionDropped,
     DashboardFailed,
+    DashboardUnreachable,
     DeployError,
     DeployFailed,
     OtherProject,
@@ -118,7 +119,7 @@ class FunctionDeployment:
                 else:
                     await self._dashboard.update_function(self._upon(found), project=self._project)
                 return
-            except (ConnectionDropped, DashboardFailed) as error:
+            except (ConnectionDropped, DashboardUnreachable, DashboardFailed) as error:
                 if attempt + 1 == HAND_IN_ATTEMPTS:
                     raise
                 await self._make_way(error, attempt)
@@ -156,7 +157,7 @@ class FunctionDeployment:
             raise OtherProject(self.name, project=self._project, other=other)
 
     def _is_ours(self, found: Mapping[str, Any]) -> bool:
-        return hash_of(found) == self._hash
+        return hash_of(found) == str(self._hash)
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

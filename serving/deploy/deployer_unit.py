@@ -68,19 +68,17 @@ class Deployable:
         config = deepcopy({"metadata": self.config["metadata"], "spec": self.config["spec"]})
         metadata, spec = config["metadata"], config["spec"]
         metadata["labels"] = {**(metadata.get("labels") or {}), PROJECT_LABEL: project}
+        annotations = {**(metadata.get("annotations") or {}), HASH: self.hash(config)}
         if self.files and (spec.get("build") or {}).get("codeEntryType", "sourceCode") == "sourceCode":
             _carry(spec, self.files, name=self.name)
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), HASH: config_hash(config)}
+        metadata["annotations"] = annotations
         return config
 
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """A hash that changes when the configuration does, in whatever order it is written.
-
-    >>> config_hash({"a": 1, "b": 2}) == config_hash({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    def hash(self, config: Mapping[str, Any]) -> str:
+        """A hash that changes when this configuration or the files do; the same however both are packed."""
+        files = {path: hashlib.sha256(content).hexdigest() for path, content in self.files.items()}
+        whole = orjson.dumps([config, files], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(whole).hexdigest()[:32]
 
 
 def hash_of(found: Mapping[str, Any]) -> str | None:

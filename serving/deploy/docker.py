@@ -17,7 +17,6 @@ HEALTH = (
     f"sys.exit(r.urlopen('http://127.0.0.1:{PORT}/v2/health/live', timeout=3).status != 200)"
 )
 IGNORED = "Dockerfile\n.dockerignore\n.millrace-export\n**/__pycache__\n"
-STREAM_KINDS_REASON = "containers read streams through the graph's queues: begin it with graph.to('>>', …)"
 
 
 def image_files(units: Sequence[Unit]) -> Files:
@@ -56,8 +55,8 @@ def base_image(units: Sequence[Unit]) -> str:
     for unit in units[:-1]:
         if (unit.base_image or base) != base:
             raise SpecError(
-                f"function '{unit.name}' is built from '{unit.base_image}', and '{parent.name}' from '{base}'; containers of "
-                "one function share an image: give all of them the same, with what both need"
+                f"function '{unit.name}' is built from '{unit.base_image}', and '{parent.name}' from '{base}'; "
+                "containers of one function share an image: give all of them the same, with what both need"
             )
     return base
 
@@ -84,11 +83,12 @@ def check_triggers(unit: Unit) -> None:
     :raises SpecError: there is one
     """
     for name, trigger in unit.triggers.items():
-        if trigger["kind"] != "http" and (trigger["kind"] != "cron" or unit.target.name != "kubernetes"):
-            reason = "run `millrace test` or curl from a cron of yours" if trigger["kind"] == "cron" else STREAM_KINDS_REASON
+        kind = trigger["kind"]
+        if kind != "http" and (kind != "cron" or unit.target.name != "kubernetes"):
+            way = "let cron send its event" if kind == "cron" else "read a stream of Kafka or v3io"
             raise SpecError(
-                f"function '{unit.name}': the trigger '{name}' of kind {trigger['kind']} is for Nuclio; {reason}, or leave "
-                "it out"
+                f"function '{unit.name}': the trigger '{name}' of kind {kind} is for Nuclio, and {unit.target.name} "
+                f"has nothing for it; {way}, or leave it out"
             )
 
 
@@ -116,7 +116,7 @@ def _dockerfile(parent: Unit, base: str, commands: Sequence[str]) -> str:
 # One image for the function '{parent.name}' and its children. Build it with: docker build -t {image_name(parent)} .
 FROM {base}
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 {built}WORKDIR {folder}
 
 # What is installed changes less often than the code: this layer is kept.

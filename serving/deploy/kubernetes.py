@@ -35,7 +35,7 @@ def _of(unit: Unit) -> list[Manifest | None]:
     own += [_deployment(unit)]
     if unit.http is not None:
         own += [_service(unit), _ingress(unit)]
-    return [*own, scaler(unit), disruption_budget(unit), *cron_jobs(unit)]
+    return [*own, *scaler(unit), disruption_budget(unit), *cron_jobs(unit)]
 
 
 def _config_map(unit: Unit) -> Manifest:

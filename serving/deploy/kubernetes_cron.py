@@ -9,8 +9,11 @@ from typing import Any
 from ...errors import SpecError
 from .docker import USER, image_name
 from .kubernetes_pod import labels, metadata
+from .names import check_name
 from .unit import Unit
 
+LONGEST_NAME = 52
+"""Kubernetes adds 11 characters to the names of the jobs."""
 CALL = (
     "import sys, urllib.request as r; url, method, body, headers = sys.argv[1:]; import json; "
     "r.urlopen(r.Request(url, body.encode() or None, json.loads(headers), method=method), timeout=60)"
@@ -30,11 +33,12 @@ def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
     schedule = str(attributes.get("schedule") or "")
     if len(schedule.split()) != 5:
         raise SpecError(
-            f"function '{unit.name}', trigger '{name}': Kubernetes takes a schedule of five fields, such as '*/5 * * * *', "
-            f"not {attributes.get('schedule') or attributes.get('interval')!r}"
+            f"function '{unit.name}', trigger '{name}': Kubernetes takes a schedule of five fields, such as "
+            f"'*/5 * * * *', not {attributes.get('schedule') or attributes.get('interval')!r}"
         )
     if unit.http is None:
-        raise SpecError(f"function '{unit.name}', trigger '{name}': the function has no http trigger that takes its events")
+        raise SpecError(f"function '{unit.name}', trigger '{name}': there is no http trigger that takes its events")
+    check_name(f"{unit.name}-{name}", what="cron job's", longest=LONGEST_NAME)
     event = attributes.get("event") or {}
     body = event.get("body") or ""
     method = event.get("method") or ("POST" if body else "GET")

@@ -6,8 +6,11 @@ import hashlib
 from typing import Any
 
 from .docker import DRAIN_SECONDS, PORT, USER, arguments, image_name
+from .kafka_login import KafkaLogin
+from .trigger import StreamTrigger
 from .unit import SPEC_FILE, Unit
 
+CONTAINER = "function"
 SPEC_KEY, SPEC_VOLUME = "function-spec.yaml", "function-spec"
 PROBE_SECONDS = 5
 LEAVING_SECONDS = 5
@@ -71,7 +74,7 @@ def pod(unit: Unit) -> dict[str, Any]:
 
 def _container(unit: Unit) -> dict[str, Any]:
     return {
-        "name": "function",
+        "name": CONTAINER,
         "image": image_name(unit),
         "args": arguments(unit, SPEC_FILE),
         "env": environment(unit),
@@ -92,9 +95,16 @@ def _container(unit: Unit) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def user_variable(trigger: StreamTrigger) -> str:
+    """The environment variable with the name of the user of a Kafka topic, which KEDA reads there."""
+    return f"MILLRACE_USER_OF_{trigger.name.upper().replace('-', '_').replace('.', '_')}"
+
+
 def environment(unit: Unit) -> list[dict[str, Any]]:
     """Environment variables by name; those with secrets refer to Kubernetes Secrets."""
-    values: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in unit.env.items()}
+    users = {user_variable(one): login.user for one in unit.streams if one.stream.is_kafka
+             and (login := KafkaLogin.of(one.stream)).mechanism}  # fmt: skip
+    values: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in {**unit.env, **users}.items()}
     for name, reference in unit.secrets.items():
         secret, _, key = reference.partition("/")
         values[name] = {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

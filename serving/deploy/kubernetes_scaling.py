@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import SpecError
-from .kubernetes_pod import metadata, selector
+from .kafka_login import KafkaLogin
+from .kubernetes_pod import CONTAINER, metadata, selector, user_variable
+from .trigger import StreamTrigger
 from .unit import Unit
 
+KEDA_VERSION = "keda.sh/v1alpha1"
 TARGET_CPU_PERCENT = 75
 LAG_PER_REPLICA = 100
 """Messages that may wait for each replica before KEDA adds another."""
 CALM_SECONDS = 300
 
 
-def scaler(unit: Unit) -> dict[str, Any] | None:
-    """What scales a function; ``None`` where its number of replicas is fixed.
+def scaler(unit: Unit) -> list[dict[str, Any]]:
+    """What scales a function; nothing where its number of replicas is fixed.
 
     A function that reads Kafka is scaled by KEDA, which must be in the cluster; any other by its use of processors.
 
@@ -23,20 +26,20 @@ def scaler(unit: Unit) -> dict[str, Any] | None:
     """
     low, high = unit.replica_range
     if low == high:
-        return None
+        return []
     if any(one.stream.is_kafka for one in unit.streams):
         return _keda(unit)
     if low < 1:
         raise SpecError(
-            f"function '{unit.name}': min_replicas=0 is for functions that read Kafka; Kubernetes keeps at least 1 that "
-            "answers requests (KServe scales to none: kserve=True)"
+            f"function '{unit.name}': min_replicas=0 is for functions that read Kafka; Kubernetes keeps at least 1 "
+            "that answers requests (KServe scales to none: kserve=True)"
         )
     if not _has_cpu_request(unit):
         raise SpecError(
             f"function '{unit.name}' has {low} to {high} replicas, and Kubernetes counts its load in parts of what it "
             "requests: say how much with function.with_requests(cpu=1), or give a fixed number with replicas="
         )
-    return _hpa(unit)
+    return [_hpa(unit)]
 
 
 def _has_cpu_request(unit: Unit) -> bool:
@@ -63,24 +66,12 @@ def _hpa(unit: Unit) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _keda(unit: Unit) -> dict[str, Any]:
+def _keda(unit: Unit) -> list[dict[str, Any]]:
     """https://keda.sh/docs/latest/scalers/apache-kafka/"""
     low, high = unit.replica_range
-    triggers = [
-        {
-            "type": "kafka",
-            "name": one.name,
-            "metadata": {
-                "bootstrapServers": ",".join(one.stream.brokers),
-                "consumerGroup": one.group,
-                "topic": one.stream.topic,
-                "lagThreshold": str(LAG_PER_REPLICA),
-                "offsetResetPolicy": one.start,
-            },
-        }
-        for one in unit.streams
-        if one.stream.is_kafka
-    ]
+    streams = [one for one in unit.streams if one.stream.is_kafka]
+    logins = [_login(unit, one) for one in streams if KafkaLogin.of(one.stream).mechanism]
+    triggers = [_lag(unit, one) for one in streams]
     spec = {
         "scaleTargetRef": _target(unit),
         "minReplicaCount": low,
@@ -89,7 +80,38 @@ def _keda(unit: Unit) -> dict[str, Any]:
         "cooldownPeriod": CALM_SECONDS,
         "triggers": triggers,
     }
-    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata(unit), "spec": spec}
+    scaled = {"apiVersion": KEDA_VERSION, "kind": "ScaledObject", "metadata": metadata(unit), "spec": spec}
+    return [*logins, scaled]
+
+
+def _lag(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
+    """KEDA's trigger for what waits in one topic."""
+    login = KafkaLogin.of(trigger.stream)
+    found: dict[str, Any] = {
+        "type": "kafka",
+        "name": trigger.name,
+        "metadata": {
+            "bootstrapServers": ",".join(trigger.stream.brokers),
+            "consumerGroup": trigger.group,
+            "topic": trigger.stream.topic,
+            "lagThreshold": str(LAG_PER_REPLICA),
+            "offsetResetPolicy": trigger.start,
+            **login.in_keda(),
+        },
+    }
+    return found | ({"authenticationRef": {"name": f"{unit.name}-{trigger.name}"}} if login.mechanism else {})
+
+
+def _login(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
+    """How KEDA logs in: the password is in a Secret, the user's name in the function's environment."""
+    login = KafkaLogin.of(trigger.stream)
+    secret, _, key = unit.secrets[f"MILLRACE_SECRET_{login.secret}"].partition("/")
+    spec = {
+        "secretTargetRef": [{"parameter": "password", "name": secret, "key": key}],
+        "env": [{"parameter": "username", "name": user_variable(trigger), "containerName": CONTAINER}],
+    }
+    own = metadata(unit, suffix=trigger.name)
+    return {"apiVersion": KEDA_VERSION, "kind": "TriggerAuthentication", "metadata": own, "spec": spec}
 
 
 def disruption_budget(unit: Unit) -> dict[str, Any]:

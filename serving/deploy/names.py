@@ -25,7 +25,7 @@ and '-', first a letter and last no '-', such as 'my-graph'
     if not LABEL.fullmatch(name) or len(name) > longest:
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).lstrip("0123456789-")[:longest].strip("-") or "my-function"
         raise SpecError(
-            f"the {what} name '{name}' is not allowed: use at most {longest} lower-case letters, digits and '-', first a "
-            f"letter and last no '-', such as '{better}'"
+            f"the {what} name '{name}' is not allowed: use at most {longest} lower-case letters, digits and '-', first "
+            f"a letter and last no '-', such as '{better}'"
         )
     return name

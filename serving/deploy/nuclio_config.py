@@ -56,7 +56,7 @@ def nuclio_config(unit: Unit) -> dict[str, Any]:
         "minReplicas": low,
         "maxReplicas": high,
         "triggers": triggers_of(unit),
-        "disableDefaultHTTPTrigger": unit.http is None,
+        "disableDefaultHTTPTrigger": True if unit.http is None else None,
         "resources": dict(unit.resources),
         "readinessTimeoutSeconds": unit.readiness_seconds,
         "serviceType": unit.service_type,
@@ -93,7 +93,8 @@ def _runtime(unit: Unit) -> str:
 
 
 def _env(unit: Unit) -> list[dict[str, Any]]:
-    own = {SPEC_VARIABLE: unit.spec_file, FUNCTION_VARIABLE: unit.child} | ({TRUST_VARIABLE: "1"} if unit.trusted else {})
+    own = {SPEC_VARIABLE: unit.spec_file, FUNCTION_VARIABLE: unit.child}
+    own |= {TRUST_VARIABLE: "1"} if unit.trusted else {}
     values: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in {**unit.env, **own}.items()}
     for name, reference in unit.secrets.items():
         secret, _, key = reference.partition("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import SpecError
+from .kafka_login import KafkaLogin
 from .trigger import HTTP_WORKERS, MAX_BODY_BYTES, STREAM_KINDS, StreamTrigger
 from .unit import Unit
 
@@ -28,15 +29,15 @@ def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
             _add(found, name, dict(trigger), unit)
     if any(one["kind"] == "v3ioStream" for one in found.values()) and low != high:
         raise SpecError(
-            f"function '{unit.name}' reads a v3io stream and has min_replicas={low} and max_replicas={high}; Nuclio divides "
-            "its shards by a fixed number: set replicas="
+            f"function '{unit.name}' reads a v3io stream and has min_replicas={low} and max_replicas={high}; Nuclio "
+            "divides its shards by a fixed number: set replicas="
         )
     return found
 
 
 def _add(found: dict[str, dict[str, Any]], name: str, trigger: dict[str, Any], unit: Unit) -> None:
     if name in found:
-        raise SpecError(f"function '{unit.name}': there are two triggers '{name}'; name one of them, or its queue, otherwise")
+        raise SpecError(f"function '{unit.name}': two triggers are called '{name}'; rename one, or its queue")
     found[name] = trigger
 
 
@@ -63,6 +64,7 @@ def _kafka(trigger: StreamTrigger, replicas: int) -> dict[str, Any]:
         "consumerGroup": trigger.group,
         "initialOffset": trigger.start,
         "workerAllocationMode": "static",
+        **KafkaLogin.of(trigger.stream).in_nuclio(trigger.stream, trigger.attributes),
         **trigger.attributes,
     }
     return _stream(trigger, STREAM_KINDS[0], replicas) | {"attributes": attributes}

@@ -17,7 +17,7 @@ from ...errors import MissingProgram
 from .dashboard_errors import LOG_TAIL_LINES, DeployFailed
 from .deployer_function import DONE, Change, Deployed, DeployOptions, described
 from .deployer_progress import Progress, Write, plain
-from .deployer_unit import HASH, PROJECT_LABEL, Deployable, check_names, config_hash, hash_of, in_order
+from .deployer_unit import HASH, PROJECT_LABEL, Deployable, check_names, hash_of, in_order
 
 PROGRAM = "nuctl"
 QUICK_SECONDS = 60.0
@@ -69,6 +69,12 @@ def undeploy_with_nuctl(
     return list(reversed(names))
 
 
+def status_with_nuctl(names: Iterable[str], *, namespace: str | None = None) -> list[Deployed]:
+    """How functions are, as nuctl tells."""
+    nuctl = _Nuctl(namespace, DeployOptions(), Progress())
+    return [described(name, nuctl.function(name), dashboard_url="http://localhost") for name in names]
+
+
 def _waves(ordered: Iterable[Deployable]) -> list[list[Deployable]]:
     """Groups that can be deployed at the same time, one group after the other."""
     waves: list[list[Deployable]] = []
@@ -102,7 +108,7 @@ class _Nuctl:
     def deploy(self, unit: Deployable, project: str) -> Deployed:
         """Deploy one function, unless it is there as it is to be."""
         config = _with_hash(unit, project)
-        found = self._function(unit.name)
+        found = self.function(unit.name)
         if found is not None and not self.options.is_forced and hash_of(found) == hash_of(config):
             there = described(unit.name, found, dashboard_url="http://localhost", change="unchanged")
             if there.state in DONE:
@@ -114,7 +120,7 @@ class _Nuctl:
             _write(Path(folder), config, unit.files)
             self.run(["deploy", unit.name, "--path", folder, "--project-name", project], name=unit.name)
         self.progress.say(unit.name, "ready")
-        return described(unit.name, self._function(unit.name) or {"status": {"state": "ready"}},
+        return described(unit.name, self.function(unit.name) or {"status": {"state": "ready"}},
                          dashboard_url="http://localhost", change=change)  # fmt: skip
 
     def run(self, arguments: list[str], *, name: str) -> None:
@@ -144,7 +150,8 @@ class _Nuctl:
             reason = f"no end within {self.options.timeout_seconds:g} s" if is_late else f"{last} (exit code {code})"
             raise DeployFailed(name, state=f"nuctl {arguments[0]}", reason=reason, log=lines)
 
-    def _function(self, name: str) -> dict[str, Any] | None:
+    def function(self, name: str) -> dict[str, Any] | None:
+        """What nuctl shows of a function, or ``None`` where there is none."""
         text = self._ask(["get", "function", name, "--output", "json"])
         try:
             found = json.loads(text) if text else None
@@ -161,12 +168,11 @@ class _Nuctl:
 
 
 def _with_hash(unit: Deployable, project: str) -> dict[str, Any]:
-    """The configuration as it is written into the folder; the hash covers the files beside it."""
+    """The configuration as it is written into the folder."""
     metadata = dict(unit.config["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), PROJECT_LABEL: project}
     config = {"metadata": metadata, "spec": unit.config["spec"]}
-    contents = {path: content.hex() for path, content in unit.files.items()}
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), HASH: config_hash({**config, "files": contents})}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), HASH: unit.hash(config)}
     return config
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from ...errors import SpecError
 from ...queues.address import BACKENDS
 from ...queues.kafka_address import parse_address
 from ...queues.v3io_options import Options, Place
+from ..doors.wiring import DEAD_LETTERS, Wiring, check_settings
 from .target import Target
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1")
@@ -26,11 +26,14 @@ class Stream:
 
     :param name: of the queue step, with the names of the flows around it
     :param partitions: how many it has, as far as the graph says
+    :param options: its backend's options, and `secrets` the names of the secrets that are options
     """
 
     name: str
     url: str
     partitions: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scheme(self) -> str:
@@ -58,54 +61,87 @@ class Stream:
         return Place.parse(self.url, Options(endpoint="http://v3io-webapi:8081"))
 
 
-def stream_of(queue: Mapping[str, Any], name: str, target: Target, *, function: str) -> Stream:
-    """The stream of a queue step, with a complete address.
+def settings_of(queue: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a queue step, wherever they stand."""
+    return {**(queue.get("trigger_args") or {}), **(queue.get("backend") or {})}
+
+
+def complete(queue: Mapping[str, Any], name: str, target: Target) -> dict[str, Any]:
+    """A queue step with complete addresses: its own, and that of its dead letters if it names one.
+
+    A consumer group in the address becomes a setting.
 
     :param queue: the step as plain data
-    :param function: the name of the function, which names streams that have no path
+    :raises GraphError: a setting is unknown
     :raises SpecError: it has no address, or the target can not reach it
     """
-    what = f"queue '{name}'"
-    backend, path = queue.get("backend") or {}, queue.get("path")
-    if backend.get("access_key"):
+    what, settings = f"queue '{name}'", settings_of(queue)
+    check_settings(settings, what)
+    if settings.get("access_key"):
         raise SpecError(
             f"{what}: access_key= is the value of a secret, which is never written; leave it out, and use "
             f"function.set_env_from_secret('{V3IO_KEY}', 'secret-name', 'key')"
         )
-    brokers = backend.get("kafka_brokers") or backend.get("kafka_bootstrap_servers")
-    base = f"kafka://{','.join(brokers) if isinstance(brokers, list) else brokers}" if brokers else None
-    own = path or f"{function}-{name.replace('/', '.')}"
-    url = reachable(own, what, target, base=base)
-    return Stream(name=name, url=url, partitions=queue.get("shards") or 1)
+    path = queue.get("path") or name.replace("/", ".")
+    found = {**queue, "path": reachable(path, what, target, settings=settings)}
+    backend = dict(queue.get("backend") or {})
+    group = parse_qs(urlsplit(path).query).get("group")
+    if group and not settings.get("group"):
+        backend["group"] = group[0]
+    for key in ("dead_letters", "dead_letter"):
+        if settings.get(key):
+            own = f"{target.name} to know the dead letters of {what}"
+            backend[key] = reachable(settings[key], own, target, settings=settings, beside=found["path"])
+    return found | ({"backend": backend} if backend else {})
 
 
-def reachable(path: str, what: str, target: Target, *, base: str | None = None) -> str:
+def stream_of(queue: Mapping[str, Any], name: str) -> Stream:
+    """The stream of a queue step that is complete."""
+    settings = settings_of(queue)
+    return Stream(
+        name=name, url=queue["path"], partitions=queue.get("shards") or 1, options=settings.get("options") or {},
+        secrets=settings.get("secrets") or {},
+    )  # fmt: skip
+
+
+def dead_letters_of(queue: Mapping[str, Any]) -> str:
+    """Where what a queue's readers can not do goes to."""
+    settings = settings_of(queue)
+    return str(settings.get("dead_letters") or settings.get("dead_letter") or queue["path"] + DEAD_LETTERS)
+
+
+def reachable(
+    path: str, what: str, target: Target, *, settings: Mapping[str, Any] | None = None, beside: str | None = None
+) -> str:
     """The complete address of a stream, which the target reaches.
 
-    :param path: an address, or a name at `base` or the target's own streams
+    :param path: an address, or a name where the settings, or else the target, have their streams
     :param what: how errors name the stream
+    :param beside: the address of a stream next to which a mere name is
     :raises SpecError: it has no address, is on one machine only, or is not of the form of its kind
     """
-    if "://" not in path:
-        base = base or target.default_streams
+    wiring = Wiring("", secret=lambda name: None)
+    url = wiring.address(path, settings or {})
+    if "://" not in path and url.startswith("memory://"):
+        base = beside.rpartition("/")[0] if beside else target.default_streams
         if base is None:
             raise SpecError(
                 f"{what} has no address that {target.name} knows: give path='kafka://broker:9092/{path}', or say where "
                 "all streams are with streams='kafka://broker:9092' (--streams)"
             )
-        path = f"{base.rstrip('/')}/{path.strip('/')}"
-    scheme = path.partition("://")[0]
+        url = f"{base.rstrip('/')}/{url.rpartition('/')[2].lstrip('.')}"
+    scheme = url.partition("://")[0]
     if scheme in ("memory", "log") and not (scheme == "log" and target.name == "docker"):
         where = "inside one process" if scheme == "memory" else "on one machine"
         raise SpecError(
-            f"{what}: '{path}' is {where}, and the functions of {target.name} are on several; "
+            f"{what}: '{url}' is {where}, and the functions of {target.name} are on several; "
             "give it an address kafka://broker:9092/topic or v3io://host/container/path"
         )
     if scheme not in BACKENDS:
         raise SpecError(f"{what}: there are no streams '{scheme}://'; there are {', '.join(BACKENDS)}")
     if scheme == "kafka":
-        return _kafka(path, what, target)
-    return _v3io(path, what, target) if scheme in EXTRAS else path
+        return _kafka(url, what, target)
+    return _v3io(url, what, target) if scheme in EXTRAS else url
 
 
 def _kafka(url: str, what: str, target: Target) -> str:
@@ -116,8 +152,8 @@ def _kafka(url: str, what: str, target: Target) -> str:
     local = [one for one in address.servers.split(",") if one.rpartition(":")[0] in LOCAL_HOSTS]
     if local and target.name != "docker":
         raise SpecError(
-            f"{what}: '{local[0]}' is the container itself when it runs on {target.name}; name the broker as it is seen "
-            "from there, such as kafka://kafka.kafka.svc:9092/topic"
+            f"{what}: '{local[0]}' is the container itself when it runs on {target.name}; name the broker as it "
+            "is seen from there, such as kafka://kafka.kafka.svc:9092/topic"
         )
     return address.url
 
@@ -130,16 +166,18 @@ def _v3io(url: str, what: str, target: Target) -> str:
     return url
 
 
-def group_of(queue: Mapping[str, Any], path: str, *, function: str, is_v3io: bool) -> str:
-    """The consumer group with which a function reads a queue: what the queue says, else after the function.
+def group_of(queue: Mapping[str, Any], *, function: str, child: str, readers: int) -> str:
+    """The consumer group with which a function reads a queue, as everywhere else where it is real.
 
-    >>> group_of({}, "kafka://b:9092/t?group=bills", function="orders-enrich", is_v3io=False)
-    'bills'
-    >>> group_of({}, "v3io:///bigdata/s", function="orders-enrich", is_v3io=True)
-    'orders_enrich_consumer_group'
+    :param function: the name of the parent function
+    :param readers: how many functions read the queue; each has a group of its own
+
+    >>> group_of({"backend": {"group": "bills"}}, function="orders", child="audit", readers=2)
+    'bills-audit'
+    >>> group_of({}, function="orders", child="audit", readers=2)
+    'orders-audit-consumer-group'
     """
-    settings = queue.get("trigger_args") or {}
-    said = settings.get("group") or settings.get("consumer_group") or (queue.get("backend") or {}).get("group")
-    in_address = re.search(r"[?&]group=([^&]+)", path)
-    group = said or (in_address[1] if in_address else None) or f"{function}-consumer-group"
-    return group.replace("-", "_") if is_v3io else str(group)
+    said = settings_of(queue).get("group")
+    if said:
+        return f"{said}-{child}" if readers > 1 and child else str(said)
+    return Wiring(function, child or "*").default_group

@@ -45,7 +45,7 @@ class Target:
             hint = near(self.name, TARGETS) or f"; there are {', '.join(TARGETS)}"
             raise SpecError(f"there is no target '{self.name}'{hint}")
         if not re.fullmatch(r"3\.\d{1,2}", self.python) or self.version < OLDEST_PYTHON:
-            raise SpecError(f"python='{self.python}' is no version that Millrace runs on; give 3.11 or later, as '3.11'")
+            raise SpecError(f"python='{self.python}' is no Python that Millrace runs on; give 3.11 or later, as '3.11'")
         if self.kserve and self.name != "kubernetes":
             raise SpecError(f"kserve= is for the target kubernetes, not for {self.name}")
 

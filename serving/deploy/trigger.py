@@ -14,13 +14,10 @@ HTTP_WORKERS = 8
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """What ``millrace serve`` takes; Nuclio's own limit is 4 MiB."""
 KINDS = ("http", "kafka-cluster", "v3ioStream", "cron", "rabbit-mq", "nats", "mqtt", "kinesis", "pubsub", "eventhub",
-         "v3ioItemPoller", "kickstart")  # fmt: skip
-ALIASES = {"kafka": "kafka-cluster", "stream": "v3ioStream", "v3io": "v3ioStream", "v3io-stream": "v3ioStream"}
-STREAM_KINDS = ("kafka-cluster", "v3ioStream")
-WORKERS = ("num_workers", "workers", "max_workers")
-STARTS = ("initial_offset", "seek_to", "start")
-OWN = ("group", "consumer_group", "extra_attributes", "ack_window_size", "worker_allocation_mode", "explicit_ack_mode",
-       "kafka_brokers", "name", *WORKERS, *STARTS)  # fmt: skip
+         "v3ioItemPoller", "kickstart", "stream", "log")  # fmt: skip
+ALIASES = {"kafka": "kafka-cluster", "v3io": "v3ioStream", "v3io-stream": "v3ioStream"}
+STREAM_KINDS = ("kafka-cluster", "v3ioStream", "stream", "log")
+WORKERS = ("num_workers", "numWorkers", "max_workers", "maxWorkers")
 PASSWORDS = ("sasl_pass", "sasl_password", "password", "access_key", "accessKey", "pass")
 
 
@@ -50,32 +47,30 @@ class StreamTrigger:
         return self.workers or math.ceil(self.stream.partitions / max(replicas, 1))
 
 
-def stream_trigger(stream: Stream, arguments: Mapping[str, Any], *, group: str) -> StreamTrigger:
+def stream_trigger(stream: Stream, settings: Mapping[str, Any], *, group: str) -> StreamTrigger:
     """The trigger of a queue.
 
-    :param arguments: ``trigger_args`` of the queue step, under MLRun's names
-    :raises SpecError: one is unknown, can not be, or holds a password
+    :param settings: of the queue step, under MLRun's names
+    :raises SpecError: one can not be, or holds a password
     """
-    what = f"queue '{stream.name}', trigger_args"
-    refuse_passwords(arguments, what)
-    for name in arguments:
-        if name not in OWN:
-            raise SpecError(f"{what}: there is no '{name}'{near(str(name), OWN)}; extra_attributes={{}} takes any")
-    workers = next((arguments[name] for name in WORKERS if arguments.get(name) is not None), None)
+    what = f"queue '{stream.name}'"
+    extra = {**(settings.get("attributes") or {}), **(settings.get("extra_attributes") or {})}
+    refuse_passwords({**settings, **extra}, what)
+    workers = next((settings[name] for name in WORKERS if settings.get(name) is not None), None)
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise SpecError(f"{what}: num_workers={workers!r} must be a whole number of 1 or more")
-    start = next((str(arguments[name]).lower() for name in STARTS if arguments.get(name)), "earliest")
+    start = str(settings.get("start") or settings.get("seek_to") or settings.get("seekTo") or "earliest").lower()
     if start not in ("earliest", "latest"):
-        raise SpecError(f"{what}: initial_offset={start!r} is neither 'earliest' nor 'latest'")
-    window = arguments.get("ack_window_size")
-    extra = {**({"ackWindowSize": window} if window else {}), **(arguments.get("extra_attributes") or {})}
-    return StreamTrigger(stream=stream, group=group, workers=workers, start=start, attributes=extra)
+        raise SpecError(f"{what}: start={start!r} is neither 'earliest' nor 'latest'")
+    window = settings.get("ack_window_size")
+    return StreamTrigger(
+        stream=stream, group=group, workers=workers, start=start,
+        attributes={**({"ackWindowSize": window} if window else {}), **extra},
+    )  # fmt: skip
 
 
 def read_triggers(triggers: Mapping[str, Any], *, function: str) -> dict[str, dict[str, Any]]:
-    """The triggers that a user declared, in Nuclio's form, by name.
-
-    Streams get explicit acknowledgement and static allocation of their workers: anything else loses messages.
+    """The triggers that a user declared, by name, with Nuclio's names for their kinds.
 
     :raises SpecError: a kind is unknown, there are two of ``http``, or one holds a password
     """
@@ -88,19 +83,12 @@ def read_triggers(triggers: Mapping[str, Any], *, function: str) -> dict[str, di
         if kind not in KINDS:
             raise SpecError(f"{what}: there is no kind '{given.get('kind')}'{near(kind, [*KINDS, *ALIASES])}")
         refuse_passwords({**given, **(given.get("attributes") or {})}, what)
-        found[name] = _in_nuclios_form(given, kind)
+        plain = {key: one for key, one in given.items() if one is not None and key not in ("name", "maxWorkers")}
+        workers = given.get("numWorkers") or given.get("maxWorkers")
+        found[name] = plain | {"kind": kind} | ({"numWorkers": workers} if workers else {})
     http = [name for name, one in found.items() if one["kind"] == "http"]
     if len(http) > 1:
         raise SpecError(f"function '{function}': the triggers {' and '.join(http)} are both http; Nuclio takes one")
-    return found
-
-
-def _in_nuclios_form(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    found = {key: value for key, value in given.items() if value is not None and key not in ("name", "maxWorkers")}
-    found |= {"kind": kind, "numWorkers": given.get("numWorkers") or given.get("maxWorkers") or 1}
-    if kind in STREAM_KINDS:
-        attributes = {"workerAllocationMode": "static", **(given.get("attributes") or {})}
-        found |= {"explicitAckMode": "explicitOnly", "attributes": attributes}
     return found
 
 

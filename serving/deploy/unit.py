@@ -32,9 +32,9 @@ class Unit:
     :param files: its code and models, by path in its folder
     :param requirements: what ``pip`` installs, Millrace among them
     :param env: environment variables, and `secrets` those that come from a Kubernetes Secret: ``"secret-name/key"``
-    :param streams: the queues that it reads
+    :param streams: the queues that it reads, and the streams that feed its graph from outside
     :param written: the addresses that it writes to
-    :param triggers: those that the user declared, in Nuclio's form
+    :param triggers: those that the user declared, in Nuclio's form; streams are among `streams` instead
     :param commands: shell commands that build its image
     :param placement: further settings of Kubernetes' pods, such as ``nodeSelector``
     :param trusted: its spec holds pickled objects, which it may load
@@ -90,12 +90,11 @@ class Unit:
 
     @property
     def http(self) -> Mapping[str, Any] | None:
-        """Its trigger for requests, in Nuclio's form; ``None`` where only streams come."""
+        """Its trigger for requests, in Nuclio's form; ``None``, as for a child, where only streams come."""
         declared = next((one for one in self.triggers.values() if one["kind"] == "http"), None)
         if declared is not None:
             return declared
-        only_streams = bool(self.streams) or self.disable_default_http_trigger
-        return None if only_streams else {"kind": "http"}
+        return None if self.child or self.disable_default_http_trigger else {"kind": "http"}
 
     @property
     def replica_range(self) -> tuple[int, int]:
@@ -109,8 +108,8 @@ class Unit:
         low, high = self._asked_range()
         if low < 0 or high < max(low, 1):
             raise SpecError(
-                f"function '{self.name}': min_replicas={low} and max_replicas={high} can not be; the second is 1 or more, "
-                "and not less than the first"
+                f"function '{self.name}': min_replicas={low} and max_replicas={high} can not be; the second is 1 or "
+                "more, and not less than the first"
             )
         return low, high
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from ...queues.base import Commit, Consumer, Queue
 from ...queues.message import Message
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.flushing import let_go
-from ..engine.intake import Intake
-from ..engine.messages import to_event
-from ..engine.unit import Unit
+from ..engine.messages import body_of, to_event
+from ..engine.unit import EVENT, Segment, Unit
+from .commits import Committer
 from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, Policy, Undecodable
-from .share import Lane, Run, Share
+from .share import Run, Scratch, Share
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")
 
 KEY_LANES = 64
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 POLL_MESSAGES = 500
+FIRST_BACKOFF_SECONDS = 0.5
 
 
 class StreamDoor:
@@ -35,6 +37,8 @@ class StreamDoor:
 
     :param unit: where the messages come in
     :param dead_letters: gives the queue for what fails, open, where the policy says so
+    :param trigger: what events say they came from
+    :param content_type: of messages that name none; default: JSON
     :ivar counts: what it has done
     :ivar fault: why it stopped by itself, if it did
     """
@@ -49,6 +53,7 @@ class StreamDoor:
         policy: Policy | None = None,
         dead_letters: Callable[[], Awaitable[Queue]] | None = None,
         trigger: object = None,
+        content_type: str | None = None,
     ) -> None:
         self.engine = engine
         self.unit = unit
@@ -64,12 +69,15 @@ class StreamDoor:
             self.policy, origin=queue.url, clock=engine.clock, dead_letters=dead_letters,
             on_given_up=self._given_up, counts=self.counts,
         )  # fmt: skip
+        self._committer = Committer(
+            self.consumer, url=queue.url, seconds=self.policy.commit_seconds, most_done=self.policy.max_in_flight
+        )
         self._trigger = trigger
+        self._content_type = content_type
         self._is_plain = not unit.reaches_async
+        self._segment = _only_bodies(unit)
+        self._scratch: Any = Scratch()
         self._shares: dict[int, Share] = {}
-        self._uncommitted = 0
-        self._commit_due = asyncio.Event()
-        self._committing = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,47 +91,39 @@ class StreamDoor:
 
         :raises Exception: what stopped the door
         """
-        committer = asyncio.get_running_loop().create_task(self._commit_now_and_then())
-        stopped = asyncio.get_running_loop().create_task(self._stopping.wait())
+        committing = asyncio.get_running_loop().create_task(self._committer.run(self._shares))
         try:
-            await self._consume(stopped)
+            await self._consume()
         finally:
-            committer.cancel()
-            stopped.cancel()
+            committing.cancel()
             await self._drain(self._shares.values())
             await self._commit_at_end()
             await self.consumer.close()
         if self.fault is not None:
             raise self.fault
 
-    async def _consume(self, stopped: asyncio.Task[bool]) -> None:
-        backoff, has_polled = 0.5, False
+    async def _consume(self) -> None:
+        backoff, has_polled = FIRST_BACKOFF_SECONDS, False
         while not self._stopping.is_set():
             try:
-                messages = await self._polled(stopped)
-                backoff, has_polled = 0.5, True
+                messages = await self.consumer.poll(POLL_MESSAGES, POLL_SECONDS)
+                backoff, has_polled = FIRST_BACKOFF_SECONDS, True
             except Exception as error:
                 if not has_polled:
                     raise
-                logger.warning("%s can not be read, and will be asked again in %.1f s: %s", self.queue.url, backoff, error)
+                logger.warning("%s can not be read; again in %.1f s: %s", self.queue.url, backoff, error)
                 await self._pause(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
                 continue
             for message in messages:
                 self._take(message)
             self._balance()
-            if self._uncommitted >= self.policy.max_in_flight:
-                await self._commit_or_warn()
-            elif self._uncommitted >= self.policy.max_in_flight // 2:
-                self._commit_due.set()
+            await self._committer.keep_up(self._shares.values())
             await asyncio.sleep(0)
-
-    async def _polled(self, stopped: asyncio.Task[bool]) -> list[Message]:
-        return await self.consumer.poll(POLL_MESSAGES, POLL_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
+            async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):
                 await self._stopping.wait()
         except TimeoutError:
             return
@@ -151,14 +151,19 @@ class StreamDoor:
         self.counts.received += 1
         share.in_flight += 1
         number = self._lane_of(message)
-        lane = share.lanes.get(number)
-        if lane is None:
-            lane = share.lanes[number] = Lane()
-        if self._is_plain and lane.task is None and self._ran_at_once(share, message):
+        lane = share.lane(number)
+        run = self._run_at_once(share, message) if self._is_plain and lane.task is None else None
+        if run is None:
+            lane.waiting.append(message)
+        elif not run.is_over:
+            self._later(self._settle(share, message, run))
             return
-        lane.waiting.append(message)
+        elif run.error is None:
+            self._done(share, message)
+            return
         if lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._work(share, number, lane))
+            failed = None if run is None else (message, run)
+            lane.task = asyncio.get_running_loop().create_task(self._work(share, number, failed))
 
     def _lane_of(self, message: Message) -> int:
         if self.policy.ordering == "partition":
@@ -167,45 +172,62 @@ class StreamDoor:
             return hash(message.key) % KEY_LANES
         return message.offset
 
-    def _ran_at_once(self, share: Share, message: Message) -> bool:
-        """Run a message in this call, without a task; whether it is done."""
-        if self.fault is not None or not self.engine.gate.try_enter():
-            return False
+    def _run_at_once(self, share: Share, message: Message) -> Run | None:
+        """Run a message in this call, without a task; ``None`` where it must wait."""
+        if self.fault is not None:
+            return None
+        if self._segment is not None:
+            return self._run_segment(self._segment, message)
+        if not self.engine.gate.try_enter():
+            return None
         run = Run()
         self._start(share, message, run)
-        if not run.is_over:
-            self._later(self._settle(share, message, run))
-            return True
-        if run.error is None:
-            self._done(share, message)
-            return True
-        return False  # the lane tries it again, and those behind it wait
+        return run
+
+    def _run_segment(self, segment: Segment, message: Message) -> Run:
+        """The same where all the graph is one segment of bodies: not even an event is made unless it fails."""
+        scratch = self._scratch
+        try:
+            body = body_of(message, self._content_type)
+        except ValueError as error:
+            return _failed_run(self._undecodable(message, error))
+        try:
+            segment.run(self.engine, scratch, body)
+        except Exception as error:
+            run = Run()
+            event = self._event(message)
+            event._failed, event.body = scratch._failed, scratch.body
+            self.engine.feed_failed(event, error, run)
+            return run
+        return _DONE
 
     def _balance(self) -> None:
-        """Pause the partitions that have too much in flight; what batches hold of them is let go, for more can't come."""
+        """Pause the partitions that have too much in flight. What batches hold of it is let go: no more can come."""
         for share in self._shares.values():
             if not share.is_paused and share.in_flight >= self.policy.max_in_flight:
                 share.is_paused = True
                 self.consumer.pause([share.partition])
-                if share.in_flight == len(share.running):
-                    let_go(self.engine)
+            if share.is_paused and share.in_flight == len(share.running):
+                let_go(self.engine)
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    async def _work(self, share: Share, number: int, lane: Lane) -> None:
+    async def _work(self, share: Share, number: int, failed: tuple[Message, Run] | None) -> None:
+        """Run the messages of a lane, one after the other.
+
+        :param failed: one that was run at once and failed; those behind it wait until it is dealt with
+        """
+        lane = share.lane(number)
         try:
+            if failed is not None:
+                await self._settle(share, *failed)
             while lane.waiting and not share.is_revoked and self.fault is None:
                 message = lane.waiting.popleft()
+                if not self.engine.gate.try_enter():
+                    await self.engine.gate.enter_async()
                 run = Run()
-                await self._enter()
-                if share.is_revoked:
-                    self.engine.gate.leave()
-                    share.in_flight -= 1
-                    return
-                run.moved = asyncio.get_running_loop().create_future()
                 self._start(share, message, run)
-                if not run.is_over:
-                    await run.moved
+                await run.until_moved()
                 if run.is_over:
                     await self._settle(share, message, run)
                 else:
@@ -216,22 +238,26 @@ class StreamDoor:
                 share.lanes.pop(number, None)
             self._changed.set()
 
-    async def _enter(self) -> None:
-        if not self.engine.gate.try_enter():
-            await self.engine.gate.enter_async()
-
     def _start(self, share: Share, message: Message, run: Run) -> None:
         """Let a message into the graph; the gate was entered."""
         try:
-            event = to_event(message)
+            event = self._event(message)
         except ValueError as error:
             self.engine.gate.leave()
-            run.end(Undecodable(f"the message is no {message.headers.get('content-type', 'JSON')}: {error}"))
+            run.end(self._undecodable(message, error))
             return
+        share.running[message.offset] = event
+        self.engine.feed(event, self.unit, run)
+
+    def _event(self, message: Message) -> Event:
+        event = to_event(message, self._content_type)
         if self._trigger is not None:
             event.trigger = self._trigger
-        share.running[message.offset] = event
-        self.engine.feed(event, self.unit, Intake(run.end, run.park))
+        return event
+
+    def _undecodable(self, message: Message, error: ValueError) -> Undecodable:
+        what = message.headers.get("content-type") or self._content_type or "JSON"
+        return Undecodable(f"the message is no {what}: {error}")
 
     async def _settle(self, share: Share, message: Message, run: Run) -> None:
         """Wait for the end of a message that runs, and deal with its failure."""
@@ -249,18 +275,18 @@ class StreamDoor:
         self._changed.set()
 
     async def _again(self, share: Share, message: Message) -> BaseException | None:
-        await self._enter()
+        if not self.engine.gate.try_enter():
+            await self.engine.gate.enter_async()
         run = Run()
         self._start(share, message, run)
         return await run.until_over()
 
     def _done(self, share: Share, message: Message) -> None:
-        offset = message.offset
-        share.running.pop(offset, None)
-        share.marks.finish(offset)
+        share.running.pop(message.offset, None)
+        share.marks.finish(message.offset)
         share.in_flight -= 1
         self.counts.done += 1
-        self._uncommitted += 1
+        self._committer.pending += 1
         if share.is_paused and share.in_flight <= self.policy.max_in_flight // 2:
             share.is_paused = False
             self.consumer.resume([share.partition])
@@ -274,12 +300,12 @@ class StreamDoor:
         if isinstance(error, Exception):
             self.engine.reports.keep(event or Event(message.value, offset=message.offset), error)
 
-    def _later(self, coroutine: object) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    def _later(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- commits and rebalances ----------------------------------------------------------------------------------
+    # -- rebalances ----------------------------------------------------------------------------------------------
 
     async def _assigned(self, commits: Mapping[int, Commit]) -> None:
         for partition, commit in commits.items():
@@ -289,7 +315,7 @@ class StreamDoor:
         shares = [self._shares[one] for one in partitions if one in self._shares]
         try:
             await self._drain(shares)
-            await self._commit(shares)
+            await self._committer.commit(shares)
         finally:
             for share in shares:
                 self._shares.pop(share.partition, None)
@@ -307,45 +333,32 @@ class StreamDoor:
                     await self._changed.wait()
         except TimeoutError:
             left = [event for share in shares for event in share.running.values()]
-            logger.warning("%s: %d messages still ran after %g s; they will come again", self.queue.url, len(left),
-                           self.policy.drain_seconds)  # fmt: skip
+            logger.warning(
+                "%s: %d messages still ran after %g s; they will come again",
+                self.queue.url, len(left), self.policy.drain_seconds,
+            )  # fmt: skip
             for event in left:
                 self.engine.abandon(event)
 
-    async def _commit_now_and_then(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self.policy.commit_seconds):
-                    await self._commit_due.wait()
-            except TimeoutError:
-                pass
-            self._commit_due.clear()
-            await self._commit_or_warn()
-
-    async def _commit_or_warn(self) -> None:
-        try:
-            await self._commit()
-        except Exception as error:
-            logger.warning("%s: the commit failed and will be tried again: %s", self.queue.url, error)
-            await asyncio.sleep(self.policy.commit_seconds)
-
     async def _commit_at_end(self) -> None:
         try:
-            await self._commit()
+            await self._committer.commit(self._shares.values())
         except Exception as error:
             logger.error("%s: the last commit failed; what it names will come again: %s", self.queue.url, error)
 
-    async def _commit(self, shares: Iterable[Share] | None = None) -> None:
-        async with self._committing:
-            moved = {}
-            for share in list(self._shares.values()) if shares is None else shares:
-                commit = share.marks.commit
-                if commit != share.committed:
-                    moved[share.partition] = commit
-            counted = self._uncommitted
-            if not moved:
-                return
-            await self.consumer.commit(moved)
-            self._uncommitted -= counted
-            for share in shares or list(self._shares.values()):
-                share.committed = moved.get(share.partition, share.committed)
+
+def _only_bodies(unit: Unit) -> Segment | None:
+    """The unit, if it is all there is behind it and its steps take bodies, not events."""
+    if not isinstance(unit, Segment) or unit.outlets or unit.max_rounds:
+        return None
+    return unit if all(kind != EVENT for kind, _, _ in unit.ops) else None
+
+
+def _failed_run(error: BaseException | None) -> Run:
+    run = Run()
+    run.end(error)
+    return run
+
+
+_DONE = _failed_run(None)
+"""The run of every message that went well at once."""

@@ -11,6 +11,7 @@ from ..engine.stream import StreamAnswer
 from .framing import STREAM_HEADERS, Framing, JsonLines, framing_for
 from .http_answer import SERVER
 
+
 async def send_stream(
     request: web.BaseRequest, stream: StreamAnswer, explain: Callable[[Exception], dict[str, Any]], *, is_last: bool
 ) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The failure ladder: a message that fails is tried again, then becomes a dead letter, is skipped, or stops its reader."""
+"""The failure ladder: what fails is tried again, then becomes a dead letter, is skipped, or stops its reader."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class Policy:
                 raise GraphError(f"{where}: a stream has no setting '{name}'{near(name, known)}")
             choices = _CHOICES.get(name)
             if choices is not None and value not in choices:
-                raise GraphError(f"{where}: {name}={value!r} is none of {', '.join(choices)}{near(str(value), choices)}")
+                listed = ", ".join(choices)
+                raise GraphError(f"{where}: {name}={value!r} is none of {listed}{near(str(value), choices)}")
             if choices is None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
                 raise GraphError(f"{where}: {name}={value!r} is no number of 0 or more")
         policy = cls(**settings)
@@ -129,7 +130,7 @@ class Ladder:
         while attempts <= self.policy.retries and _is_worth_retrying(error):
             self.counts.retried += 1
             longest = min(self.policy.backoff_seconds * 2 ** (attempts - 1), LONGEST_BACKOFF_SECONDS)
-            await sleep(self._clock, longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            await sleep(self._clock, longest * random.uniform(0.5, 1.0))
             again = await attempt(message)
             if again is None:
                 return None

@@ -23,6 +23,7 @@ from .queues import MemoryStreams, Streams
 
 logger = logging.getLogger("millrace.mock")
 SETTLE_SECONDS = 0.01
+CLOSE_SECONDS = 30.0
 _open: weakref.WeakSet[MockServer] = weakref.WeakSet()
 
 
@@ -233,9 +234,15 @@ class MockServer:
         if not self._closed:
             self._closed = True
             _open.discard(self)
-            if not self.engine.inline:
-                self.engine.thread.call(self._streams.close())
+            if not isinstance(self._streams, MemoryStreams):
+                self._close_streams()
             self.engine.close()
+
+    def _close_streams(self) -> None:
+        try:
+            self.engine.thread.call(self._streams.close(), CLOSE_SECONDS)
+        except TimeoutError:
+            logger.warning("the streams could not be closed in %g s; what was not committed comes again", CLOSE_SECONDS)
 
     def __enter__(self) -> Self:
         return self

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...queues.base import Commit
 from ...queues.message import Message
 from ..engine.event import Event
+from ..engine.intake import Intake
 from .watermark import Watermark
 
 
@@ -38,6 +40,13 @@ class Share:
     is_paused: bool = False
     is_revoked: bool = False
 
+    def lane(self, number: int) -> Lane:
+        """A lane, made when it is new."""
+        found = self.lanes.get(number)
+        if found is None:
+            found = self.lanes[number] = Lane()
+        return found
+
     def revoke(self) -> None:
         """Begin no message any more; those that wait are left to whoever gets the partition."""
         self.is_revoked = True
@@ -46,36 +55,54 @@ class Share:
             lane.waiting.clear()
 
 
-class Run:
+class Run(Intake):
     """One attempt at a message: it ends, or is held by a batch so that the next message may follow.
 
-    :ivar moved: set when either has happened
     :ivar is_over: it has ended, with `error` or well
     """
 
-    __slots__ = ("error", "is_over", "moved", "_late")
+    __slots__ = ("_moved", "_over", "is_over")
 
     def __init__(self) -> None:
-        self.error: BaseException | None = None
+        super().__init__(self.end, self.park)
         self.is_over = False
-        self.moved: asyncio.Future[None] | None = None
-        self._late: asyncio.Future[None] | None = None
+        self._moved: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
 
     def end(self, error: BaseException | None) -> None:
-        """The event is done, as the engine says."""
+        """The message is done, or has failed."""
         self.error, self.is_over = error, True
         self.park()
-        if self._late is not None and not self._late.done():
-            self._late.set_result(None)
+        _set(self._over)
 
     def park(self) -> None:
         """All that is alive of it is held."""
-        if self.moved is not None and not self.moved.done():
-            self.moved.set_result(None)
+        _set(self._moved)
+
+    async def until_moved(self) -> None:
+        """Wait until it is over or held. To be called right after its start."""
+        if not self.is_over:
+            self._moved = asyncio.get_running_loop().create_future()
+            if not (self.pending and self.pending == self.held):
+                await self._moved
 
     async def until_over(self) -> BaseException | None:
         """Wait for the end."""
         if not self.is_over:
-            self._late = asyncio.get_running_loop().create_future()
-            await self._late
+            self._over = asyncio.get_running_loop().create_future()
+            await self._over
         return self.error
+
+
+class Scratch:
+    """Stands for the event of a message in a segment whose steps take only bodies; says what failed, and where."""
+
+    __slots__ = ("_failed", "body")
+
+    body: Any
+    _failed: Any
+
+
+def _set(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import MillraceError
 from ...queues.address import queue_at
-from ...queues.base import Queue, Settings
+from ...queues.base import Queue
 from ...queues.message import Message
 from ..engine.engine import Engine
 from ..engine.event import MockTrigger
@@ -62,7 +62,9 @@ class RealStreams:
     :ivar doors: the stream doors, once started
     """
 
-    def __init__(self, wiring: Wiring, *, readers: dict[str, int] | None = None, triggers: list[Wire] | None = None) -> None:
+    def __init__(
+        self, wiring: Wiring, *, readers: dict[str, int] | None = None, triggers: list[Wire] | None = None
+    ) -> None:
         self.wiring = wiring
         self.doors: list[StreamDoor] = []
         self._readers = readers or {}
@@ -115,6 +117,7 @@ class RealStreams:
         door = StreamDoor(
             engine, unit, await stream.opened(), group=wire.group, policy=wire.policy,
             dead_letters=lambda: self._dead_letters(wire), trigger=MockTrigger(wire.url.partition("://")[0], wire.name),
+            content_type=wire.content_type,
         )  # fmt: skip
         self.doors.append(door)
         self._running.append(asyncio.get_running_loop().create_task(self._run(door)))
@@ -172,7 +175,7 @@ class RealStreams:
                                  "skipped": door.counts.skipped, "in_flight": door.in_flight}
                 for door in self.doors
             },
-            "out": sum(stream.appended for stream in self._streams.values()),
+            "out": sum(stream.appended for stream in set(self._streams.values())),
         }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from .ladder import Policy
 
 POLICY = tuple(one.name for one in fields(Policy))
 STREAM = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letters", "dead_letter",
-          "retention_bytes", "options", "secrets")  # fmt: skip
+          "retention_bytes", "options", "secrets", "content_type")  # fmt: skip
 NUCLIO = ("seek_to", "seekTo", "max_workers", "maxWorkers", "num_workers", "numWorkers", "ack_window_size", "name", "kind",
           "explicit_ack_mode", "explicitAckMode", "worker_allocation_mode", "workerAllocationMode", "attributes",
           "extra_attributes", "polling_interval_ms", "read_batch_size", "partitions", "annotations",
@@ -37,6 +37,7 @@ class Wire:
     :param url: its address
     :param group: who reads it; ``""`` where nobody does
     :param dead_letters: the address for what fails
+    :param content_type: of messages that name none
     """
 
     name: str
@@ -45,6 +46,7 @@ class Wire:
     settings: Settings = field(default_factory=Settings)
     policy: Policy = field(default_factory=Policy)
     dead_letters: str = ""
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Wiring:
             ),
             Policy.of(policy, where=where),
             self.address(settings.get("dead_letters") or settings.get("dead_letter") or url + DEAD_LETTERS, settings),
+            settings.get("content_type"),
         )
 
     @property

@@ -83,8 +83,10 @@ class Compiler:
             self.title, _without_empty(root), answers, flow.engine or "async", self.entries, self.objects,
             self.resources, self.catchers,
         )  # fmt: skip
+        plan.forgets = not answers and not any(isinstance(unit, QueueUnit) for unit in outlets_from([plan.root]))
         asynchronous = any(unit.is_async for unit in plan.units)
-        plan.inline = not asynchronous and not plan.entries and (default_responder or not answers or _answers_last(plan))
+        is_done_when_answered = default_responder or not answers or _answers_last(plan)
+        plan.inline = not asynchronous and not plan.entries and is_done_when_answered
         if isinstance(plan.root, Segment) and plan.root.responds and not plan.root.outlets and not plan.entries:
             plan.chain = plan.root
         return plan

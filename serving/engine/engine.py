@@ -12,13 +12,14 @@ from typing import Any
 
 from ...errors import Draining, Unavailable
 from ...steps.base import DROPPED
+from .closing import close_all, let_go_of
 from .completion import Completion, Deliver
 from .context import GraphContext
 from .delivery import hand_over, settler
 from .event import Event
 from .flushing import flush, holds_in_order, relieve
 from .gate import Gate
-from .intake import Intake
+from .intake import Acceptance, Intake
 from .loop import LoopThread, Slot
 from .plan import Plan
 from .reports import Reports
@@ -28,7 +29,6 @@ from .walk import drive, walk
 from .walks import Walks
 
 DEFAULT_MAX_IN_FLIGHT = 1_000
-CLOSE_SECONDS = 5.0
 
 
 class Engine:
@@ -62,14 +62,14 @@ class Engine:
         self.walks = Walks(self._walked)
         self._streams: weakref.WeakSet[StreamAnswer] = weakref.WeakSet()
         resources = plan.resources
-        weakref.finalize(self, _let_go, self._thread, resources.threads, resources.workers).atexit = False
+        weakref.finalize(self, let_go_of, self._thread, resources.threads, resources.workers).atexit = False
 
     # -- ways in -------------------------------------------------------------------------------------------------
 
     def run(self, event: Event) -> Any:
         """Run an event and block for its answer: a body, ``DROPPED``, or a stream. Not for the engine's own loop.
 
-        Without a responder the answer is the event's id, and nothing is waited for.
+        Without a responder the answer is the event's id. It is waited for only where the graph writes to a stream.
         """
         if self.chain is not None:
             try:
@@ -83,7 +83,7 @@ class Engine:
             raise RuntimeError("a step can not block for its own server; await atest(), or use execution='thread'")
         self.gate.enter()
         self._check_open(entered=True)
-        if not self.plan.answers:
+        if self.plan.forgets:
             accepted = {"id": event.id}
             self._post(lambda: self._admitted(event, _nobody))
             return accepted
@@ -105,7 +105,7 @@ class Engine:
             await self.gate.enter_async()
         self._check_open(entered=True)
         loop = asyncio.get_running_loop()
-        if not self.plan.answers:
+        if self.plan.forgets:
             accepted = {"id": event.id}
             if loop is self._own_loop:
                 self._admitted(event, _nobody)
@@ -149,6 +149,18 @@ class Engine:
             intake.connect(self._left, self.orphaned)
             self._alive.add(intake)
         self._go(unit, event)
+
+    def feed_failed(self, event: Event, error: Exception, intake: Intake) -> None:
+        """The same for an event that its door ran through a segment by itself, where it failed: to its catcher."""
+        self.gate.force()
+        event._completion = intake
+        intake.connect(self._left, self.orphaned)
+        self._alive.add(intake)
+        catcher = self.caught(event, error)
+        if catcher is None:
+            intake.release()
+        else:
+            self._go(catcher, event)
 
     def _go(self, unit: Unit, event: Event) -> None:
         """Let an event walk whose answer nobody waits for."""
@@ -233,6 +245,11 @@ class Engine:
         self.gate.leave()
 
     def _admitted(self, event: Event, deliver: Deliver) -> None:
+        if not self.plan.answers and not self.plan.forgets:
+            self._alive.add(accepted := Acceptance(event.id, deliver, self._left, self.orphaned))
+            event._completion = accepted
+            self.spawn(self.plan.root, event, event.body)
+            return
         completion = self._entered(event, deliver)
         if self.plan.answers:
             self.spawn(self.plan.root, event, event.body)
@@ -336,13 +353,7 @@ class Engine:
         if self._steps_closed:
             return
         self._steps_closed = True
-        for path, step in self.plan.objects.items():
-            aclose = getattr(step, "aclose", None)
-            try:
-                if aclose is not None:
-                    await asyncio.wait_for(aclose(), CLOSE_SECONDS)
-            except Exception as error:
-                self.logger.warning("step '%s' could not be closed: %s: %s", path, type(error).__name__, error)
+        await close_all(self.plan.objects)
 
     def close(self) -> None:
         """End threads, processes and the engine's own loop; whoever still waits gets an error.
@@ -367,13 +378,6 @@ class Engine:
         for completion in list(self._alive):
             completion.fail(self.refusal())
         self.walks.cancel()
-
-
-def _let_go(thread: LoopThread, *pools: Any) -> None:
-    """What an engine that was never closed leaves behind when it is forgotten."""
-    thread.stop(wait=False)
-    for pool in (pool for group in pools for pool in group):
-        pool.close()
 
 
 def _note(event: Event, error: Exception) -> None:

@@ -1,12 +1,39 @@
-"""How an event from a stream ends: nobody waits for its answer, but its message is done only when it is."""
+"""Completions of events whose answer is that they are done: those from a stream, and those on their way to one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from .completion import Completion
+from .completion import Completion, Deliver
 from .stream import StreamAnswer
+
+
+class Acceptance(Completion):
+    """The completion of an event that has no answer of its own but is written to a stream.
+
+    Its caller is told the event's id when all of it is done, which is when every write is confirmed, or when what is
+    left waits in a batch for others. So an event that was accepted is safe, and one that fails before is an error.
+    """
+
+    __slots__ = ("event_id",)
+
+    def __init__(
+        self, event_id: str, deliver: Deliver, finish: Callable[[Completion], None],
+        orphaned: Callable[[Completion], None],
+    ) -> None:  # fmt: skip
+        super().__init__(deliver, finish, orphaned)
+        self.event_id = event_id
+
+    def answer(self, body: Any) -> None:
+        """Give the caller the id."""
+        super().answer({"id": self.event_id})
+
+    def parked(self) -> None:
+        """What is left waits for others."""
+        super().parked()
+        if self.pending and self.pending == self.held:
+            self.answer(None)
 
 
 class Intake(Completion):

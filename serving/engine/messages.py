@@ -13,6 +13,7 @@ CONTENT_TYPE, EVENT_ID = "content-type", "millrace-event-id"
 FULL_EVENT_FIELDS = ("path", "method")
 JSON, TEXT, BYTES = "application/json", "text/plain", "application/octet-stream"
 HEADERS = "millrace-headers"
+TRACE = ("traceparent", "tracestate")
 _DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -35,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Message:
-    """The message for an event.
+    """The message for an event. A W3C trace context (``traceparent``) travels with it.
 
     :param full_event: path, method and headers cross too
     """
@@ -52,6 +53,8 @@ def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Mess
                 "let the step before return what JSON can say, text or bytes"
             ) from error
     headers = {CONTENT_TYPE: content_type, EVENT_ID: event.id}
+    if event.headers:
+        headers |= {name: str(event.headers[name]) for name in TRACE if name in event.headers}
     if full_event:
         headers |= {f"millrace-{name}": str(getattr(event, name) or "") for name in FULL_EVENT_FIELDS}
         headers[HEADERS] = dumps({str(key): str(value) for key, value in event.headers.items()}).decode()
@@ -59,19 +62,30 @@ def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Mess
     return Message(value, key=None if key in ("", None) else str(key).encode(), headers=headers)
 
 
-def to_event(message: Message) -> Event:
-    """The event in a message."""
+def body_of(message: Message, content_type: str | None = None) -> Any:
+    """The body in a message.
+
+    :param content_type: of a message that names none; default: JSON
+    :raises ValueError: the value is not what the content type says
+    """
+    content_type = message.headers.get(CONTENT_TYPE, content_type)
+    if content_type == JSON or content_type is None:
+        return orjson.loads(message.value)
+    return message.value.decode() if content_type == TEXT else message.value
+
+
+def to_event(message: Message, content_type: str | None = None) -> Event:
+    """The event in a message.
+
+    :param content_type: of a message that names none; default: JSON
+    :raises ValueError: the value is not what the content type says
+    """
     headers = message.headers
-    content_type = headers.get(CONTENT_TYPE)
-    body: Any = message.value
-    if content_type == TEXT:
-        body = message.value.decode()
-    elif content_type in (JSON, None):
-        body = orjson.loads(message.value)
+    body, content_type = body_of(message, content_type), headers.get(CONTENT_TYPE, content_type)
     event = Event(
         body,
         content_type=content_type,
-        headers=orjson.loads(headers[HEADERS]) if HEADERS in headers else {},
+        headers=_event_headers(headers),
         method=headers.get("millrace-method") or None,
         path=headers.get("millrace-path") or "/",
         event_id=headers.get(EVENT_ID),
@@ -79,3 +93,11 @@ def to_event(message: Message) -> Event:
         key=message.key.decode() if message.key is not None else "",
     )
     return event
+
+
+def _event_headers(headers: dict[str, str]) -> dict[str, str]:
+    found: dict[str, str] = orjson.loads(headers[HEADERS]) if HEADERS in headers else {}
+    for name in TRACE:
+        if name in headers:
+            found.setdefault(name, headers[name])
+    return found

@@ -20,6 +20,7 @@ class Plan:
     :param answers: whether a responder gives the answer; otherwise it is the event's id, at once
     :param entries: where the events of a queue come in, by the queue step's name
     :param objects: the step objects by path, for readiness and metadata
+    :ivar forgets: who asks is told the event's id at once, and nothing more of it: nothing answers or is written
     :ivar inline: nothing needs a loop: the caller's thread runs it all
     :ivar chain: the whole graph, where it is one segment
     """
@@ -33,6 +34,7 @@ class Plan:
     resources: Resources = field(default_factory=Resources)
     catchers: list[Unit] = field(default_factory=list)
     max_in_flight: int | None = None
+    forgets: bool = False
     inline: bool = False
     chain: Segment | None = None
 

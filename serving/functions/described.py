@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...errors import GraphError, SpecError, near
+from ..deploy.target import TARGETS
 from ..graph.flow import FlowStep
 from ..graph.step import warn_inert
 from .arguments import known_arguments
@@ -140,9 +141,9 @@ class Described(Placed):
         :param wheel: a wheel file to install Millrace from, instead of the package index
         :param kserve: let KServe run the function that answers requests
         """
-        from .exporting import TARGETS, export_to  # noqa: PLC0415 - only when asked for
-
         if target in TARGETS:
+            from .exporting import export_to  # noqa: PLC0415 - only when asked for
+
             return export_to(self, target, folder, pickle=pickle, image=image, python=python, namespace=namespace,
                              streams=streams, secret=secret, wheel=wheel, kserve=kserve)  # fmt: skip
         given = {"folder": folder, "image": image, "python": python, "namespace": namespace, "streams": streams,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SpecError
-from ..deploy.compose import compose_files
+from ..deploy.compose import compose
 from ..deploy.docker import image_files
 from ..deploy.files import write_files
 from ..deploy.kubernetes import manifests
 from ..deploy.nuclio_config import nuclio_config, nuclio_files
-from ..deploy.target import TARGETS, Target
+from ..deploy.target import Target
 from ..deploy.unit import Files, Unit
 from .text import dump_documents
 from .units import units_of
@@ -20,7 +20,6 @@ from .units import units_of
 if TYPE_CHECKING:
     from .described import Described
 
-__all__ = ["TARGETS", "bundle", "export_to"]
 ORDER = "order.txt"
 
 
@@ -73,7 +72,7 @@ def _kubernetes(units: list[Unit], wheel: Files) -> Files:
 
 
 def _compose(units: list[Unit], wheel: Files) -> Files:
-    found = {place: one if isinstance(one, str) else dump_documents([one]) for place, one in compose_files(units).items()}
+    found: Files = {"compose.yaml": dump_documents([compose(units)])}
     return {**found, **_image(units, wheel)}
 
 

@@ -18,7 +18,8 @@ from ..graph.step import Step, warn_inert
 from .arguments import known_arguments
 from .caller import caller_namespace, listed_sources
 from .check import function_problems
-from .described import YAML, Described, check_kind
+from .deployable import DeployableFunction
+from .described import YAML, check_kind
 from .fingerprint import fingerprint
 from .real import StreamsAt
 from .runtime import make_engine
@@ -31,7 +32,7 @@ TOPOLOGIES = ("router", "flow")
 FLOW_SETTINGS = ("engine", "exist_ok", "allow_cyclic", "max_iterations", "max_in_flight")
 
 
-class ServingFunction(Described):
+class ServingFunction(DeployableFunction):
     """A function with a graph; made by :func:`new_function`, :func:`code_to_function` or :func:`import_function`.
 
     >>> function = ServingFunction("adder")
@@ -288,8 +289,15 @@ class ServingFunction(Described):
         auth_info: Any = None,
         mock: bool | None = None,
     ) -> Any:
-        """Ask the function; runs it in a mock server of its own, made anew when the function has changed."""
-        warn_inert(force_external_address=force_external_address, auth_info=auth_info, mock=mock or None)
+        """Ask the function where :meth:`deploy` put it; before that, a mock server of its own, made anew when the
+        function has changed.
+
+        :param force_external_address: ask the deployed function at its external address, not through the dashboard
+        :param mock: ``True`` asks the mock server anyway, ``False`` the deployed function
+        """
+        warn_inert(auth_info=auth_info)
+        if mock is False or (mock is None and self._place is not None):
+            return self._ask_deployed(path, body, method, headers, is_direct=bool(force_external_address))
         present = fingerprint([self.metadata, self.spec])
         if self._mock is None or self._mocked != present:
             if self._mock is not None:

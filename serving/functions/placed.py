@@ -192,7 +192,7 @@ def secret_reference(text: str, name: str) -> str:
     full = text if "/" in text else f"{text}/{name}"
     if not SECRET.fullmatch(full):
         raise GraphError(
-            f"the secret '{name}' refers to a Kubernetes Secret as 'secret-name/key', such as 'bank/token', not '{text}'"
+            f"the secret '{name}' names a Kubernetes Secret as 'secret-name/key', such as 'bank/token': not '{text}'"
         )
     return full
 
@@ -202,5 +202,5 @@ def _quantity(name: str, value: str | float) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         text = ""
     if isinstance(value, bool) or not QUANTITY.fullmatch(text):
-        raise GraphError(f"{name}={value!r} is no quantity of Kubernetes; write 500m or 2 (cores), 512Mi or 2Gi (bytes)")
+        raise GraphError(f"{name}={value!r} is no quantity; write 500m or 2 for cores, 512Mi or 2Gi for bytes")
     return text

@@ -23,9 +23,11 @@ class StreamsAt:
     """Where streams are that name no address.
 
     :param folder: as embedded logs in this folder; ``None``: in memory
+    :param kind: what reads them
     """
 
     folder: Path | None = None
+    kind: type[RealStreams] = RealStreams
 
 
 def real_streams(function: ServingFunction, context: GraphContext, at: StreamsAt) -> RealStreams:
@@ -35,7 +37,7 @@ def real_streams(function: ServingFunction, context: GraphContext, at: StreamsAt
     readers = readers_of(graph) if isinstance(graph, FlowStep) else {}
     is_all = context.current_function == "*"
     owner = function.spec.functions.get(context.current_function, function)
-    return RealStreams(
+    return at.kind(
         wiring,
         readers={name: 1 if is_all else len(names) for name, names in readers.items()},
         triggers=stream_triggers(owner.spec.triggers, wiring),

@@ -55,7 +55,7 @@ def row_of(member: Member) -> tuple[str, ...]:
     """A member's row; the lag is that of its group, whichever member works it off."""
     told: dict[str, Any] = member.told
     read = list(told.get("read", {}).values())
-    received = told.get("events", 0)
+    received = told.get("asked", 0) + sum(one["in"] for one in read)
     numbers = (
         received, sum(one["done"] for one in read), told.get("out", 0), sum(one.get("lag", 0) for one in read),
         sum(one["retried"] for one in read), sum(one["dead_letters"] for one in read),

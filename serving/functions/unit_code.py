@@ -1,4 +1,4 @@
-"""The code of a function that is deployed: its file, the files beside it that it imports, and whether all of it runs there."""
+"""The code of a deployed function: its file, and the files beside it that it imports."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def model_files(path: str, *, step: str, folder: str) -> tuple[Files, str]:
         return {}, path
     if not local.exists():
         raise SpecError(
-            f"step '{step}': model_path='{path}' is no file or folder here, seen from '{Path.cwd()}'; give its whole path, "
-            "or an absolute one that is mounted where the function runs"
+            f"step '{step}': model_path='{path}' is no file or folder here, seen from '{Path.cwd()}'; give its whole "
+            "path, or an absolute one that is mounted where the function runs"
         )
     place = f"models/{re.sub(r'[^-.a-zA-Z0-9_]', '_', step)}/{local.resolve().name}"
     if local.is_file():

@@ -1,4 +1,4 @@
-"""The graph of a function that is deployed, as plain data: complete addresses, cut, and what of it lies on this machine."""
+"""The graph of a deployed function as plain data: complete addresses, cut, and what of it lies on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import SpecError
 from ..deploy.cut import cut, queues, readers, runs
-from ..deploy.streams import group_of, stream_of
+from ..deploy.streams import complete, dead_letters_of, group_of, settings_of, stream_of
 from ..deploy.target import Target
 from ..deploy.trigger import StreamTrigger, stream_trigger
 from ..deploy.unit import Files
@@ -46,7 +46,7 @@ def parts_of(graph: dict[str, Any], children: list[str], *, name: str, target: T
     :param name: the name of the function
     :raises SpecError: a queue can not be reached, a child function runs nothing
     """
-    complete_addresses(graph, name, target)
+    complete_addresses(graph, target)
     used = {step["function"] for _, step in steps(graph) if step.get("function")}
     running = []
     for child in children:
@@ -57,43 +57,41 @@ def parts_of(graph: dict[str, Any], children: list[str], *, name: str, target: T
             )
         if "steps" in graph and any(runs(one, child) for one in graph["steps"].values() if one.get("kind") != "queue"):
             running.append(child)
-    parts = {child: _part(graph, child, f"{name}-{child}", target) for child in running}
-    parent = _part(graph, "", name, target)
-    return _in_order(parent, list(parts.values()))
+    return _in_order(_part(graph, "", name), [_part(graph, child, name) for child in running])
 
 
-def complete_addresses(graph: dict[str, Any], name: str, target: Target) -> None:
-    """Write the complete address into each queue step."""
-    for path, queue, flow in queues(graph):
+def complete_addresses(graph: dict[str, Any], target: Target) -> None:
+    """Write complete addresses into the queue steps of a graph."""
+    for path, queue, flow in list(queues(graph)):
         for before in queue.get("after", []):
             if flow["steps"].get(before, {}).get("kind") == "queue":
                 raise SpecError(
-                    f"queue '{path}' follows the queue '{before}', and no function carries messages from one to the other; "
-                    "put a step with function= between them"
+                    f"queue '{path}' follows the queue '{before}', and no function carries messages from one to the "
+                    "other; put a step with function= between them"
                 )
-        queue["path"] = stream_of(queue, path, target, function=name).url + _group_in(queue.get("path"))
+        queue |= complete(queue, path, target)
 
 
-def _group_in(path: str | None) -> str:
-    """The group that an address names, which belongs to the reader and is no part of the stream's address."""
-    query = (path or "").partition("?")[2]
-    return f"?{query}" if query else ""
-
-
-def _part(graph: dict[str, Any], child: str, name: str, target: Target) -> Part:
+def _part(graph: dict[str, Any], child: str, function: str) -> Part:
+    """The part of one function; its queues are told with which group it reads them."""
+    every = {path: len(_reading(flow, path)) for path, _, flow in queues(graph)}
     own, reads, writes = cut(graph, child), [], []
     for path, queue, flow in queues(own):
-        stream = stream_of(queue, path, target, function=name)
-        if readers(flow, path.rpartition("/")[2]):
-            arguments = queue.get("trigger_args") or {}
-            group = group_of(queue, queue["path"], function=name, is_v3io=not stream.is_kafka)
+        following = readers(flow, path.rpartition("/")[2])
+        if following:
+            group = group_of(queue, function=function, child=child, readers=every[path])
             queue["backend"] = {**(queue.get("backend") or {}), "group": group}
-            reads.append(stream_trigger(stream, arguments, group=group))
-        if not readers(flow, path.rpartition("/")[2]) or queue.get("after"):
-            writes.append(stream.url)
-        dead_letter = (queue.get("backend") or {}).get("dead_letter")
-        writes += [dead_letter] if isinstance(dead_letter, str) and "://" in dead_letter else []
-    return Part(child, name, own, reads, writes)
+            reads.append(stream_trigger(stream_of(queue, path), settings_of(queue), group=group))
+            writes.append(dead_letters_of(queue))
+        if not following or queue.get("after"):
+            writes.append(queue["path"])
+    return Part(child, f"{function}-{child}" if child else function, own, reads, writes)
+
+
+def _reading(flow: Mapping[str, Any], path: str) -> set[str]:
+    """The functions that read a queue of a flow."""
+    around = flow.get("function") or ""
+    return {flow["steps"][one].get("function") or around for one in readers(flow, path.rpartition("/")[2])}
 
 
 def _in_order(parent: Part, children: list[Part]) -> list[Part]:

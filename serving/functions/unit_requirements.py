@@ -34,20 +34,20 @@ def check_imports(imports: Mapping[str, str], own: set[str], requirements: Itera
     :param own: the names of modules that go with the code
     :raises SpecError: an import has no requirement
     """
-    brought = _brought(requirements)
+    foreign = {module: file for module, file in imports.items()
+               if module not in sys.stdlib_module_names and module not in own and module != "millrace"}  # fmt: skip
+    brought = _brought(requirements) if foreign else None
     if brought is None:
         return
     packages = importlib.metadata.packages_distributions()
-    for module, file in imports.items():
-        if module in sys.stdlib_module_names or module in own or module == "millrace":
-            continue
+    for module, file in foreign.items():
         names = {_canonical(name) for name in packages.get(module, ())}
         if names & brought:
             continue
         if not names:
             raise SpecError(
-                f"function '{function}': '{file}' imports '{module}', which is neither beside it nor in a package that is "
-                "installed here; put it beside the file, or name its package in requirements="
+                f"function '{function}': '{file}' imports '{module}', which is neither beside it nor in a package that "
+                "is installed here; put it beside the file, or name its package in requirements="
             )
         raise SpecError(
             f"function '{function}': '{file}' imports '{module}', and nothing installs it there; "

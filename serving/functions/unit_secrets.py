@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import SpecError
@@ -12,16 +12,20 @@ from .placed import SECRET_VARIABLE, secret_reference
 from .spec import FunctionSpec
 
 
-def secrets_of(spec: FunctionSpec, target: Target, *, function: str, uses_v3io: bool) -> dict[str, str]:
+def secrets_of(
+    spec: FunctionSpec, target: Target, *, function: str, uses_v3io: bool = False, others: Sequence[str] = ()
+) -> dict[str, str]:
     """The environment variables that hold secrets, each with its ``"secret-name/key"``.
 
     For images without a platform the reference may be empty: who runs the image sets the variable.
 
     :param uses_v3io: whether the function opens streams of v3io
+    :param others: further secrets that its graph names
     :raises SpecError: a secret refers to nothing that the target has
     """
-    needed = {name: f"{SECRET_VARIABLE}{name}" for name in spec.secrets.names}
-    needed |= {name: name for one in spec.secrets.to_spec() if one["kind"] == "env" for name in one["source"].split(",")}
+    needed = {name: f"{SECRET_VARIABLE}{name}" for name in (*spec.secrets.names, *others)}
+    in_variables = [one["source"] for one in spec.secrets.to_spec() if one["kind"] == "env"]
+    needed |= {name: name for source in in_variables for name in source.split(",")}
     found = dict(spec.env_from_secrets)
     if uses_v3io and V3IO_KEY not in spec.env:
         needed[V3IO_KEY] = V3IO_KEY
@@ -44,8 +48,9 @@ def _no_reference(name: str, function: str, *, is_variable: bool) -> str:
         f"with_secrets('kubernetes', {{'{name}': 'secret-name/key'}})"
     )  # fmt: skip
     return (
-        f"function '{function}': the secret '{name}' has no source where it is deployed, and its value is never written; "
-        f"refer to a Kubernetes Secret with function.{call}, or to one for all with secret='secret-name' (--secret)"
+        f"function '{function}': the secret '{name}' has no source where it is deployed, and its value is never "
+        f"written; refer to a Kubernetes Secret with function.{call}, or to one for all with secret='secret-name' "
+        "(--secret)"
     )
 
 
@@ -53,10 +58,11 @@ def _check_mounts(spec: FunctionSpec, function: str) -> None:
     mounted = [str(one.get("mountPath", "")).rstrip("/") for one in spec.volume_mounts]
     for one in spec.secrets.to_spec():
         folder = str(one.get("source", "")).rstrip("/")
-        if one["kind"] == "kubernetes" and not any(folder == place or folder.startswith(f"{place}/") for place in mounted):
+        is_mounted = any(folder == place or folder.startswith(f"{place}/") for place in mounted)
+        if one["kind"] == "kubernetes" and not is_mounted:
             raise SpecError(
-                f"function '{function}': secrets are read from the folder '{folder}', and nothing is mounted there; give "
-                "function.spec.volumes and volume_mounts, or refer to the Secret with "
+                f"function '{function}': secrets are read from the folder '{folder}', and nothing is mounted there; "
+                "give function.spec.volumes and volume_mounts, or refer to the Secret with "
                 "function.with_secrets('kubernetes', {'NAME': 'secret-name/key'})"
             )
 

@@ -1,4 +1,4 @@
-"""From a function to what is deployed of it: one unit for the parent, and one for each child that runs a part of the graph."""
+"""From a function to what is deployed: a unit for the parent, and one for each child that runs part of the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...errors import GraphError, SpecError
 from ..deploy.names import LONGEST_PROJECT, check_name
 from ..deploy.streams import EXTRAS, reachable
 from ..deploy.target import Target
-from ..deploy.trigger import read_triggers
+from ..deploy.trigger import STREAM_KINDS, StreamTrigger, read_triggers
 from ..deploy.unit import READINESS_SECONDS, Unit
 from ..graph.checks import raise_first
 from .check import function_problems
@@ -19,6 +19,7 @@ from .unit_code import Code
 from .unit_graph import Part, holds_pickles, parts_of, take_models
 from .unit_requirements import check_imports, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
+from .unit_streams import container_triggers, outside_streams, secrets_of_streams
 
 if TYPE_CHECKING:
     from .function import ServingFunction
@@ -35,7 +36,7 @@ INHERITED = ("image_pull_secret", "service_account", "security_context")
 
 
 def units_of(function: ServingFunction, target: Target, *, pickle: bool = False) -> list[Unit]:
-    """What is deployed of a function, in the order to deploy: what reads a queue before what writes it, the parent last.
+    """What is deployed of a function, in the order to deploy: who reads a queue before who writes it, the parent last.
 
     Everything that can be known to be wrong is found here, before a file is written or a request is sent.
 
@@ -80,6 +81,10 @@ class _Maker:
         self.parent = function.spec
         self.child = function.spec.functions.get(part.child)
         self.own: FunctionSpec = self.child.spec if self.child is not None else self.parent
+        declared = read_triggers(self.own.triggers, function=part.name)
+        self.triggers = {name: one for name, one in declared.items() if one["kind"] not in STREAM_KINDS}
+        outside = {name: self.own.triggers[name] for name in declared if name not in self.triggers}
+        self.outside: list[StreamTrigger] = outside_streams(outside, function.name, part.child, target)
 
     def unit(self, after: tuple[str, ...]) -> Unit:
         """The unit; what is wrong with it is an error."""
@@ -99,8 +104,8 @@ class _Maker:
             project=self.function.metadata.project, tag=self.function.metadata.tag, description=own.description,
             labels=dict(metadata.labels), annotations=dict(metadata.annotations), files=code.files | models,
             requirements=requirements, env={**self.parent.env, **own.env}, secrets=self._secrets(),
-            streams=tuple(part.reads), written=tuple(dict.fromkeys(part.writes)),
-            triggers=read_triggers(own.triggers, function=part.name), resources=own.resources, replicas=own.replicas,
+            streams=(*part.reads, *self.outside), written=tuple(dict.fromkeys(part.writes)),
+            triggers=self.triggers, resources=own.resources, replicas=own.replicas,
             min_replicas=own.min_replicas, max_replicas=own.max_replicas,
             image=own.image or self.parent.image, base_image=base_image, commands=commands,
             nuclio_runtime=own.nuclio_runtime or self.parent.nuclio_runtime,
@@ -129,20 +134,21 @@ class _Maker:
 
     def _requirements(self) -> tuple[str, ...]:
         spec = self.values["spec"]
-        read = [one.stream.url for one in self.part.reads]
-        urls = [*self.part.writes, *read, *(spec[name] for name in STREAMS if spec.get(name))]
+        urls = [*self._urls(), *(spec[name] for name in STREAMS if spec.get(name))]
         extras = {EXTRAS[scheme] for url in urls if (scheme := url.partition("://")[0]) in EXTRAS}
         listed = [self.parent, *(self.function.spec.functions[name].spec for name in self._functions())]
         users = [one for spec in listed for one in spec.build.requirements]
         return tuple(dict.fromkeys([millrace_requirement(extras, wheel=self.target.wheel), *users]))
 
+    def _urls(self) -> list[str]:
+        return [*self.part.writes, *(one.stream.url for one in (*self.part.reads, *self.outside))]
+
     def _secrets(self) -> dict[str, str]:
-        urls = [*self.part.writes, *(one.stream.url for one in self.part.reads)]
-        uses_v3io = any(url.startswith("v3io") for url in urls)
-        of_parent = secrets_of(self.parent, self.target, function=self.part.name, uses_v3io=uses_v3io)
-        if self.child is None:
-            return of_parent
-        return of_parent | secrets_of(self.own, self.target, function=self.part.name, uses_v3io=False)
+        of_streams = secrets_of_streams(self.part.graph)
+        uses_v3io = any(url.startswith("v3io") for url in self._urls())
+        name = self.part.name
+        found = secrets_of(self.parent, self.target, function=name, uses_v3io=uses_v3io, others=of_streams)
+        return found | (secrets_of(self.own, self.target, function=name) if self.child is not None else {})
 
     def _placement(self) -> Mapping[str, Any]:
         found = {name: getattr(self.own, name) for name in IN_PODS}
@@ -156,12 +162,15 @@ class _Maker:
         if "" in places:
             spec["filename"] = places[""]
         spec["graph"] = self.part.graph
-        children = {
+        children: dict[str, dict[str, Any]] = {
             name: {"kind": "serving", "metadata": {"name": name},
                    "spec": {"filename": places[name]} if name in places else {}}
             for name in self._functions()
         }  # fmt: skip
         sources = deployed_sources(whole.get("secret_sources") or [])
+        if self.outside and self.target.name != "nuclio":
+            owner = children[self.part.child]["spec"] if self.part.child else spec
+            owner["triggers"] = container_triggers(self.outside)
         spec |= {"functions": children} if children else {}
         spec |= {"secret_sources": sources} if sources else {}
         metadata = {"name": self.function.name}

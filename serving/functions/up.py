@@ -177,7 +177,8 @@ class _Telling:
     def begin(self, first: dict[str, Any], engine: Engine, streams: RealStreams) -> None:
         def status() -> dict[str, Any]:
             found: dict[str, Any] = engine.thread.call(streams.measured(), 5.0)
-            return found | {"errors": len(engine.errors), "events": engine.gate.entered}
+            fed = sum(one["in"] + one["retried"] for one in found["read"].values())
+            return found | {"errors": len(engine.errors), "asked": engine.gate.entered - fed}
 
         self._thread = threading.Thread(target=self._tell, args=(first, status), daemon=True, name="millrace-status")
         self._thread.start()

@@ -63,8 +63,8 @@ def cluster() -> TestCluster:
 
 def mock_cluster(reason: str) -> TestCluster:
     """The mock, which makes topics in a way of its own and needs an old protocol of kafka-python."""
-    from millrace.queues.kafka_confluent import ConfluentCluster
-    from millrace.queues.kafka_python import PythonCluster
+    from millrace.queues.kafka_confluent_cluster import ConfluentCluster
+    from millrace.queues.kafka_python_cluster import PythonCluster
 
     mock = MockProcess()
     atexit.register(mock.close)

@@ -14,7 +14,7 @@ from v3io_emulator import Emulator
 from millrace.errors import BadRequest, Conflict
 from millrace.queues import tail, tools
 from millrace.queues.address import list_topics, open_queue
-from millrace.queues.base import Commit, NotOffered, Queue, TopicNotFound
+from millrace.queues.base import Commit, NotOffered, Queue, Settings, TopicNotFound
 from millrace.queues.memory_topic import MemoryTopic, forget
 from millrace.queues.message import Message
 from millrace.queues.places import Place, chosen, offsets_at
@@ -185,6 +185,17 @@ async def test_streams_of_a_container_are_listed(monkeypatch: pytest.MonkeyPatch
         assert await list_topics(container) == [f"{container}/top"]
         assert await list_topics(f"{container}/in") == [f"{container}/in/a%20topic", f"{container}/in/orders"]
         assert await list_topics(f"{container}/in/orders") == [f"{container}/in/orders"]
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent-kafka"])
+async def test_topics_of_a_cluster_are_listed(client: str) -> None:
+    from kafka_broker import new_topic, options
+
+    address, settings = new_topic(), Settings(partitions=1, options=options(client))
+    async with await open_queue(address, settings):
+        assert address in await list_topics(address.rpartition("/")[0], settings)
+        assert await list_topics(address, settings) == [address]
+    assert await list_topics(f"{address}-other", settings) == []
 
 
 async def test_groups_of_a_stream_have_their_names_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ import pytest
 import millrace
 from millrace.serving.cli.main import run
 
-COMMANDS = ("serve", "test", "plot", "validate", "export", "new")
+COMMANDS = (
+    "serve", "test", "plot", "validate", "export", "new", "deploy", "status", "logs", "invoke", "undeploy"
+)  # fmt: skip
 
 
 def told(capsys) -> list[str]:

@@ -201,6 +201,25 @@ def test_purge_of_a_stream_says_what_to_do_instead(capsys, monkeypatch):
     assert "by its retention only; to pass over them" in error(capsys)
 
 
+@pytest.mark.parametrize("client", ["kafka-python", "confluent-kafka"])
+def test_commands_work_on_kafka(client, capsys):
+    from kafka_broker import new_group, new_topic, real
+
+    real()
+    url, group, option = new_topic(), new_group(), ["--option", f"client={client}"]
+    fill(url, *"abcdef", group=group)
+    assert run(["queue", "list", url.rpartition("/")[0], "--json", *option]) == 0
+    assert url in json.loads(told(capsys))
+    assert run(["queue", "replay", url, "--group", group, "--from", "4", *option]) == 0
+    assert told(capsys).splitlines()[1].split() == ["0", "1", "4", "2"]
+    assert run(["queue", "purge", url, "--before", "3", "--yes", *option]) == 0
+    assert told(capsys) == f"3 messages deleted from {url}\n"
+    assert run(["queue", "tail", url, "--no-follow", "--json", *option]) == 0
+    assert values(capsys) == ["d", "e", "f"]
+    assert run(["queue", "show", f"{url}-other", *option]) == 1
+    assert error(capsys).startswith(f"millrace: there is no topic {url}-other")
+
+
 def test_topic_that_is_not_there_is_not_made(folder, capsys):
     assert run(["queue", "show", f"{folder}/ordres"]) == 1
     assert error(capsys) == (

@@ -35,7 +35,7 @@ class State:
 
 @dataclass
 class Asked:
-    """A request that came."""
+    """A request that came; the body is parsed where it is JSON."""
 
     method: str
     path: str
@@ -104,7 +104,8 @@ class DashboardDouble:
 
     def fail(self, call: str, how: int | str, times: int = 1) -> None:
         """Answer the next calls like ``"POST /api/functions"`` with a status; ``"drop"`` breaks the connection before
-        they are done, ``"drop after"`` when they are.
+        they are done, ``"drop after"`` when they are, ``"hang"`` gives no
+        answer.
         """
         self.faults += [(call, how)] * times
 
@@ -163,13 +164,14 @@ class DashboardDouble:
         is_json = request.path.startswith(("/api/projects", "/api/functions/")) or request.path == "/api/functions"
         asked = Asked(request.method, request.path, dict(request.headers), json.loads(raw) if raw and is_json else raw)
         self.asked.append(asked)
-        request["asked"] = asked
         is_open = not self._allowed or request.path.startswith("/direct")
         if not is_open and request.headers.get("Authorization") not in self._allowed:
             return error(401, "Unauthorized")
         fault = next((one for one in self.faults if asked.call.startswith(one[0])), None)
         if fault is not None:
             self.faults.remove(fault)
+            if fault[1] == "hang":
+                await asyncio.sleep(30)
             if isinstance(fault[1], int):
                 return error(fault[1], f"ordered to fail with {fault[1]}")
         answer = await handler(request) if fault is None or fault[1] == "drop after" else None
@@ -183,7 +185,7 @@ class DashboardDouble:
         return web.json_response(self.projects)
 
     async def _create_project(self, request: web.Request) -> web.Response:
-        name = request["asked"].body["metadata"]["name"]
+        name = (await request.json())["metadata"]["name"]
         if name in self.projects:
             return error(409, "Project already exists")
         self.projects[name] = {"metadata": {"name": name}, "spec": {}}
@@ -205,13 +207,13 @@ class DashboardDouble:
         return web.json_response(shown)
 
     async def _create(self, request: web.Request) -> web.Response:
-        body = request["asked"].body
+        body = (await request.json())
         if body["metadata"]["name"] in self.functions:
             return error(409, "Cannot create two functions with the same name")
         return self._stored(request, body, version=1)
 
     async def _update(self, request: web.Request) -> web.Response:
-        body, there = request["asked"].body, self.functions.get(request.match_info["name"])
+        body, there = (await request.json()), self.functions.get(request.match_info["name"])
         if there is not None and there.states[0].name in IN_PROGRESS:
             return error(412, "Function is currently being provisioned and cannot be updated")
         version = body["metadata"].pop("resourceVersion", "")
@@ -230,7 +232,7 @@ class DashboardDouble:
         return web.Response(status=202)
 
     async def _delete(self, request: web.Request) -> web.Response:
-        name = request["asked"].body["metadata"]["name"]
+        name = (await request.json())["metadata"]["name"]
         function = self.functions.get(name)
         if function is None:
             return error(404, "Function not found")
@@ -253,7 +255,8 @@ class DashboardDouble:
         return web.Response(text="".join(lines[-int(request.query.get("tailLines", len(lines))) :]))
 
     async def _invoke(self, request: web.Request) -> web.Response:
-        self.invoked.append(request["asked"])
+        asked = Asked(request.method, request.path, dict(request.headers), await request.read())
+        self.invoked.append(asked)
         status, content_type, body = self.answer
         return web.Response(status=status, body=body, content_type=content_type)
 

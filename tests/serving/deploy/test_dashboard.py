@@ -39,7 +39,7 @@ def try_to_deploy(access: DashboardAccess, *, project: str = "demo", name: str =
 @pytest.mark.parametrize(
     ("argument", "environment", "config", "url", "source"),
     [
-        ("http://a", {"NUCLIO_DASHBOARD_URL": "http://b"}, {"url": "http://c"}, "http://a", "dashboard="),
+        ("http://a", {"NUCLIO_DASHBOARD_URL": "http://b"}, {"url": "http://c"}, "http://a", "the argument"),
         (None, {"NUCLIO_DASHBOARD_URL": "http://b"}, {"url": "http://c"}, "http://b", "NUCLIO_DASHBOARD_URL"),
         (None, {"MLRUN_NUCLIO_DASHBOARD_URL": "b:8070/"}, {}, "http://b:8070", "MLRUN_NUCLIO_DASHBOARD_URL"),
         (None, {}, {"url": "http://c/api"}, "http://c", "the configuration file"),
@@ -91,7 +91,7 @@ def test_a_misspelt_file_is_told(config, said):
 
 @pytest.mark.parametrize("url", ["ftp://a", "http://", "file:///etc"])
 def test_an_address_that_is_no_url_is_told(url):
-    with pytest.raises(DeployError, match=r"\(from dashboard=\) is no URL such as http://localhost:8070"):
+    with pytest.raises(DeployError, match=r"\(from the argument\) is no URL such as http://localhost:8070"):
         find_access(url)
 
 
@@ -114,18 +114,11 @@ def test_a_host_that_does_not_exist_is_told():
         try_to_deploy(DashboardAccess("http://no-such-host.invalid:8070"))
 
 
-@pytest.mark.parametrize(
-    "access",
-    [
-        lambda url: DashboardAccess(url),
-        lambda url: DashboardAccess(url, username="me", password="wr0ng-one"),
-        lambda url: DashboardAccess(url, token="wr0ng-one"),
-    ],
-)
-def test_wrong_credentials_are_told_without_them(access):
+@pytest.mark.parametrize("given", [{}, {"username": "me", "password": "wr0ng-one"}, {"token": "wr0ng-one"}])
+def test_wrong_credentials_are_told_without_them(given):
     with DashboardDouble(password=SECRET) as double:
-        with pytest.raises(CredentialsRefused, match="does not let in .*NUCLIO_DASHBOARD_PASSWORD") as told:
-            try_to_deploy(access(double.url))
+        with pytest.raises(CredentialsRefused, match=r"does not let in .*NUCLIO_DASHBOARD_PASSWORD") as told:
+            try_to_deploy(DashboardAccess(double.url, **given))
         assert double.calls() == ["GET /api/projects"]
     assert "wr0ng" not in str(told.value) and told.value.status == 401
 
@@ -146,7 +139,7 @@ def test_somebody_who_may_not_make_the_project_is_told_so(dashboard):
 
 @pytest.mark.parametrize("project", ["My_Project", "a" * 64, "", "-x", "a.b"])
 def test_a_project_name_that_is_not_allowed_is_told_before_anything_is_asked(dashboard, project):
-    with pytest.raises(SpecError, match="the project name '.*' is not allowed"):
+    with pytest.raises(SpecError, match=r"the project name '.*' is not allowed"):
         try_to_deploy(DashboardAccess(dashboard.url), project=project)
     assert dashboard.asked == []
 
@@ -174,8 +167,19 @@ def test_code_that_a_dashboard_can_not_store_is_told_with_its_size(dashboard):
     assert dashboard.asked == []
 
 
+def test_a_dashboard_that_gives_no_answer_is_told_after_the_time_limit(dashboard):
+    dashboard.fail("GET /api/projects", "hang")
+
+    async def asked():
+        async with Dashboard(DashboardAccess(dashboard.url), timeout_seconds=0.1) as client:
+            await client.projects()
+
+    with pytest.raises(DashboardUnreachable, match="it accepts connections and gives no answer"):
+        asyncio.run(asked())
+
+
 def test_certificates_that_are_not_there_are_told(dashboard):
-    with pytest.raises(DeployError, match="'/nowhere.pem' can not be read"):
+    with pytest.raises(DeployError, match=r"'/nowhere\.pem' can not be read"):
         try_to_deploy(DashboardAccess(dashboard.url, ca_file="/nowhere.pem"))
 
 

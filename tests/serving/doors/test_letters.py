@@ -36,7 +36,8 @@ def run(test: Callable[[Queue, Queue], Awaitable[None]], address: str, **origin:
     """Run a test with an open queue of dead letters and the origin."""
 
     async def main() -> None:
-        async with MemoryTopic(f"{address}-dead") as dead, MemoryTopic(f"{address}-orders", Settings(**origin)) as orders:
+        settings = Settings(**origin)
+        async with MemoryTopic(f"{address}-dead") as dead, MemoryTopic(f"{address}-orders", settings) as orders:
             await test(dead, orders)
 
     asyncio.run(main())

@@ -1,5 +1,7 @@
 """Queue steps in the mock server: in memory, with the real serialisation."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -53,9 +55,29 @@ def test_step_behind_a_queue_has_a_body_of_its_own():
 def test_body_that_is_no_message_fails_and_names_the_queue():
     function, _ = behind_a_queue()
     with function.to_mock_server() as server:
-        server.emit({1, 2})
-        server.wait_for_completion(10)
-        assert "queue 'queue': the body does not become a message" in str(server.errors[0])
+        with pytest.raises(millrace.errors.StepError, match="queue 'queue': the body does not become a message"):
+            server.emit({1, 2})
+
+
+def test_event_is_accepted_when_its_message_is_safe_and_not_before(monkeypatch):
+    safe, written = asyncio.Event(), []
+
+    async def append(self, message):
+        await safe.wait()
+        return written.append(message)
+
+    monkeypatch.setattr("millrace.queues.memory.MemoryQueue.append", append)
+    function, _ = behind_a_queue()
+
+    async def ask():
+        asked = asyncio.create_task(server.atest(body=1))
+        done, _ = await asyncio.wait([asked], timeout=0.05)
+        server.engine.thread.loop.call_soon_threadsafe(safe.set)
+        return done, await asked, len(written)
+
+    with function.to_mock_server() as server:
+        done, answer, count = asyncio.run(ask())
+    assert done == set() and list(answer) == ["id"] and count == 1
 
 
 def test_full_event_keeps_id_key_path_method_and_headers():

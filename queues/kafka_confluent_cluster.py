@@ -1,0 +1,165 @@
+"""Questions to the brokers through confluent-kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .kafka_client import Bounds, Cluster, Offsets
+from .kafka_confluent import (
+    AdminClient,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaException,
+    NewTopic,
+    OffsetSpec,
+    RawConsumer,
+    TopicPartition,
+    Watched,
+    by_partition,
+    fail,
+    fault_of,
+    offsets_of,
+    places_of,
+)
+from .kafka_errors import KafkaFault
+from .kafka_options import KafkaOptions
+from .message import Message
+
+READ_SECONDS = 5.0
+LOGIN_SECONDS = 1.0
+
+
+class ConfluentCluster(Cluster):
+    """Asks the brokers."""
+
+    def __init__(
+        self, topic: str, options: KafkaOptions, settings: dict[str, Any], reading: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.topic = topic
+        self._seconds = options.connect_timeout_seconds
+        self._watched = Watched()
+        self._reading = reading
+        self._reader: RawConsumer | None = None
+        self._next: tuple[int, int] | None = None
+        self._admin = self._watched.made(AdminClient, settings)
+
+    def _answer(self, futures: Mapping[Any, Any]) -> list[Any]:
+        """The answers to a request of several parts."""
+        try:
+            return [future.result(self._seconds) for future in futures.values()]
+        except KafkaException as error:
+            fail(error)
+        except TimeoutError as error:
+            raise KafkaFault("unreachable", "no answer in time") from error
+
+    def partitions(self) -> int:
+        topics = self._topics()  # asking for one topic would make it
+        return len(topics[self.topic].partitions) if self.topic in topics else 0
+
+    def topics(self) -> list[str]:
+        return [name for name in self._topics() if not name.startswith("__")]
+
+    def _topics(self) -> Mapping[str, Any]:
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                return self._admin.list_topics(timeout=LOGIN_SECONDS).topics
+            except KafkaException as error:
+                self._admin.poll(0)  # takes the news
+                if self._watched.login is not None or time.monotonic() > deadline:
+                    self._watched.fail(error)
+
+    def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
+        topic = NewTopic(self.topic, partitions, replication_factor, config=dict(configs))
+        try:
+            self._answer(self._admin.create_topics([topic]))
+        except KafkaFault as fault:
+            if fault.kind != "exists":
+                raise
+
+    def bounds(self, partitions: Iterable[int]) -> Bounds:
+        wanted = [TopicPartition(self.topic, p) for p in partitions]
+        begins = self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {partition: (begin, ends[partition]) for partition, begin in begins.items()}
+
+    def _offsets(self, places: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+        futures = self._admin.list_offsets(
+            dict.fromkeys(places, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._seconds
+        )
+        answers = self._answer(futures)
+        return {place.partition: answer.offset for place, answer in zip(futures, answers, strict=True)}
+
+    def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        place = TopicPartition(self.topic, partition)
+        offset = self._offsets([place], OffsetSpec.for_timestamp(timestamp_ms))[partition]
+        return offset if offset >= 0 else None
+
+    def read(self, partition: int, offset: int, end: int, max_messages: int) -> list[Message]:
+        try:
+            reader = self._reader = self._reader or self._watched.made(RawConsumer, self._reading_to_the_end())
+            if self._next != (partition, offset):
+                reader.assign([TopicPartition(self.topic, partition, offset)])
+            messages = self._found(reader, partition, end, max_messages)
+        except KafkaException as error:
+            self._next = None
+            fail(error)
+        self._next = (partition, messages[-1].offset + 1) if messages else None
+        return messages
+
+    def _reading_to_the_end(self) -> dict[str, Any]:
+        return {**self._reading(), "enable.partition.eof": True}
+
+    def _found(self, reader: RawConsumer, partition: int, end: int, max_messages: int) -> list[Message]:
+        """The next messages; none at the end, or when their time is over.
+
+        Where it comes to an end the client says so, and says it again later when nobody listened.
+        """
+        deadline = time.monotonic() + READ_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            first = reader.poll(left)
+            if first is None:
+                break
+            messages = by_partition([first, *reader.consume(max_messages - 1, 0)]).get(partition)
+            if messages:
+                return messages
+            if first.error() is not None and first.partition() == partition and (first.offset() or 0) >= end:
+                break
+        return []
+
+    def committed(self, group: str) -> Offsets:
+        futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+        (answer,) = self._answer(futures)
+        return offsets_of([place for place in answer.topic_partitions if place.topic == self.topic])
+
+    def commit(self, group: str, offsets: Mapping[int, tuple[int, str]]) -> None:
+        stored = places_of(self.topic, offsets)
+        futures = self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, stored)])
+        (answer,) = self._answer(futures)
+        for place in answer.topic_partitions:
+            if place.error is not None:
+                fault = fault_of(place.error)
+                raise KafkaFault("members", fault.detail) if fault.kind == "moved" else fault
+
+    def groups(self) -> list[str]:
+        (answer,) = self._answer({"": self._admin.list_consumer_groups()})
+        return [group.group_id for group in answer.valid]
+
+    def members(self, group: str) -> list[str]:
+        try:
+            (answer,) = self._answer(self._admin.describe_consumer_groups([group]))
+        except KafkaFault as fault:
+            if fault.kind == "no_group":
+                return []
+            raise
+        return [member.member_id for member in answer.members]
+
+    def trim(self, before: Mapping[int, int]) -> None:
+        places = [TopicPartition(self.topic, partition, offset) for partition, offset in before.items()]
+        self._answer(self._admin.delete_records(places))
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()

@@ -1,0 +1,60 @@
+"""Transactions through kafka-python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .kafka_client import Offsets, Transactor, header_list
+from .kafka_python import KafkaProducer, errors, fail, made, places_of
+from .message import Message
+
+
+class PythonTransactor(Transactor):
+    """A producer with a transactional id, for one source.
+
+    :param topic: where the offsets that it commits belong
+    """
+
+    def __init__(self, topic: str, settings: dict[str, Any]) -> None:
+        self._topic = topic
+        self._producer = made(KafkaProducer, settings)
+        try:
+            self._producer.init_transactions()
+        except errors.KafkaError as error:
+            self._producer.close(timeout=0)
+            fail(error)
+
+    def begin(self) -> None:
+        try:
+            self._producer.begin_transaction()
+        except errors.KafkaError as error:
+            fail(error)
+
+    def send(self, topic: str, message: Message) -> None:
+        try:
+            self._producer.send(
+                topic,
+                value=message.value,
+                key=message.key,
+                headers=header_list(message) if message.headers else None,
+                partition=message.partition if message.partition >= 0 else None,
+                timestamp_ms=int(message.timestamp * 1000),
+            )
+        except (errors.KafkaError, ValueError, AssertionError) as error:
+            fail(error)
+
+    def commit(self, offsets: Offsets, membership: Any) -> None:
+        try:
+            self._producer.send_offsets_to_transaction(places_of(self._topic, offsets), membership)
+            self._producer.commit_transaction()
+        except errors.KafkaError as error:
+            fail(error)
+
+    def abort(self) -> None:
+        try:
+            self._producer.abort_transaction()
+        except errors.KafkaError as error:
+            fail(error)
+
+    def close(self) -> None:
+        self._producer.close(timeout=0)

@@ -1,0 +1,166 @@
+"""The Nuclio door: an engine behind a handler that Nuclio's Python wrapper calls.
+
+A worker is one process with one loop, which the wrapper runs; the engine runs on it too. The wrapper calls the handler
+for one event after the other, or, in asynchronous mode, for many at a time. Events from HTTP and clocks get the answers
+that they get over HTTP, byte for byte; those of streams are taken by :class:`NuclioReader`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..engine.engine import Engine
+from ..engine.messages import JSON, dumps
+from ..engine.stream import StreamAnswer
+from .front import error_answer
+from .http_door import Door
+from .nuclio_ack import Acks
+from .nuclio_answer import collected, to_nuclio
+from .nuclio_event import REQUEST_KINDS, request_event, text
+from .nuclio_reader import NuclioReader
+from .nuclio_streams import NuclioStreams
+
+logger = logging.getLogger("millrace.nuclio")
+
+ACK_SECONDS = 0.1
+DRAIN_SECONDS = 8.0
+"""Nuclio kills a worker that takes more than 10 s to end (``workerTerminationTimeout``)."""
+# Where answers acknowledge offsets, this prevents it. The SDK writes the first, Nuclio reads the second.
+NO_ACK = {"x-nuclio-stream-no-ack": True, "X-Nuclio-Stream-No-Ack": True}
+
+
+class NuclioDoor:
+    """One engine's way in from Nuclio.
+
+    :param platform: of the wrapper's context: it takes acknowledgements, and calls when the worker drains or ends
+    :param make_response: the class ``nuclio_sdk.Response``
+    :param version: of Millrace, for the metadata
+    :param on_fault: called with the error of a message that must stay; nothing is read after it
+    :param request_timeout_seconds: for the answer to a request (504)
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        streams: NuclioStreams,
+        *,
+        platform: Any,
+        make_response: Callable[..., Any],
+        version: str,
+        on_fault: Callable[[BaseException], None] = lambda error: None,
+        request_timeout_seconds: float = 60.0,
+    ) -> None:
+        self.engine = engine
+        self.acks = Acks(platform, clock=engine.clock, seconds=ACK_SECONDS)
+        self.reader = NuclioReader(engine, streams, self.acks, on_fault=on_fault)
+        self._door = Door(engine, version=version, request_timeout_seconds=request_timeout_seconds)
+        self._streams = streams
+        self._make = make_response
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._inside = 0
+        engine.backlog = lambda: streams.backlog + self.reader.in_flight
+        platform.set_drain_callback(self.drain)
+        platform.set_termination_callback(self.terminate)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    async def __call__(self, event: Any) -> Any:
+        """Answer an event of Nuclio's, or a list of them where its trigger brings batches.
+
+        :return: a ``nuclio_sdk.Response``; a list only for a list
+        """
+        if event.__class__ is list:
+            return await asyncio.gather(*(self._of_batch(one) for one in event))
+        self._inside += 1
+        try:
+            if asyncio.get_running_loop() is not self._loop:
+                await self.start()
+            if text(event.trigger.kind) in REQUEST_KINDS:
+                return await self._answered(event)
+            await self.reader.take(event)
+            return self._make(dict(NO_ACK), "", "text/plain", 200)
+        except (Exception, SystemExit) as error:
+            return self._failed(event, error)
+        finally:
+            self._inside -= 1
+
+    async def _of_batch(self, event: Any) -> Any:
+        response = await self(event)
+        response.event_id = event.id
+        return response
+
+    async def _answered(self, event: Any) -> Any:
+        door, engine = self._door, self.engine
+        made = request_event(event)
+        answer: Any = door.told(made)
+        if answer is None:
+            answer = engine.run(made) if engine.inline and not engine.draining else await door.run(made)
+            if answer.__class__ is dict and engine.plan.answers and (body := _json(answer)) is not None:
+                return self._make(None, body, JSON, 200)
+            if isinstance(answer, StreamAnswer):
+                answer = await collected(answer, made.headers.get("Accept", ""), self._explain)
+            else:
+                answer = door.answer(answer)
+        return to_nuclio(answer, self._make)
+
+    def _failed(self, event: Any, error: BaseException) -> Any:
+        response = to_nuclio(self._door.failure(error), self._make)
+        if text(event.trigger.kind) not in REQUEST_KINDS:
+            response.headers |= NO_ACK
+        return response
+
+    def _explain(self, error: Exception) -> dict[str, Any]:
+        return error_answer(self.engine, error, verbose=self.engine.context.verbose)[1]
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Run the engine on this loop and open what it writes to; those who come meanwhile wait.
+
+        :raises Exception: a stream can not be opened; the next one who comes tries again
+        """
+        loop = asyncio.get_running_loop()
+        starting = self._starting
+        failed = starting is not None and starting.done() and (starting.cancelled() or starting.exception() is not None)
+        if starting is None or failed or starting.get_loop() is not loop:
+            starting = self._starting = loop.create_task(self._start(loop))
+        await asyncio.shield(starting)
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        await self.engine.start()
+        if self._loop is None:  # a wrapper that has another loop for each event does not read or write in between
+            await self._streams.start(self.engine)
+        self._loop = loop
+
+    async def drain(self) -> None:
+        """Nuclio's drain callback: partitions move to other workers. Let messages end, and acknowledge them."""
+        await self.reader.drain(DRAIN_SECONDS)
+
+    async def terminate(self) -> None:
+        """Nuclio's termination callback: take nothing new, let all end, acknowledge, close, and end the process.
+
+        :raises SystemExit: the worker is done; Nuclio need not wait for its time limit
+        """
+        self.engine.draining = True
+        await self.reader.drain(DRAIN_SECONDS)
+        await self._streams.end_reading()
+        if not await self.engine.drain(DRAIN_SECONDS):
+            logger.warning("events were not done after %g s of draining", DRAIN_SECONDS)
+        await self._streams.close()
+        await self.engine.close_steps()
+        self.engine.close()
+        if not self._inside:  # else answers are on their way, and Nuclio's time limit ends the process
+            raise SystemExit(0)
+
+
+def _json(answer: dict[str, Any]) -> str | None:
+    """The answer as JSON; ``None`` where it is none, which is told elsewhere."""
+    try:
+        return dumps(answer).decode()
+    except TypeError:
+        return None
+

@@ -1,0 +1,57 @@
+"""Streams that feed a deployed function from outside its graph, and the secrets with which streams are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..deploy.cut import queues
+from ..deploy.streams import Stream, reachable, settings_of
+from ..deploy.target import Target
+from ..deploy.trigger import WORKERS, StreamTrigger
+from ..doors.wiring import Wiring
+from .triggers import stream_triggers
+
+IN_TRIGGERS = ("brokers", "topics", "consumerGroup", "initialOffset", "containerName", "streamPath", "seekTo", "shards",
+               "workerAllocationMode")  # fmt: skip
+"""Attributes that a trigger gets anyway."""
+
+
+def outside_streams(declared: Mapping[str, Any], function: str, child: str, target: Target) -> list[StreamTrigger]:
+    """The streams that a function's own triggers read.
+
+    :param declared: triggers of streams, in whichever notation
+    :param child: the child function that declares them; empty for the parent
+    :raises GraphError: a trigger names no stream
+    :raises SpecError: the target can not reach it
+    """
+    found = []
+    for name, given in declared.items():
+        attributes = given.get("attributes") or {}
+        wires = stream_triggers({name: dict(given)}, Wiring(function, child or "*"))
+        for number, wire in enumerate(wires):
+            url = reachable(wire.url, f"trigger '{name}'", target)
+            stream = Stream(
+                name=name if len(wires) == 1 else f"{name}-{number + 1}", url=url,
+                partitions=wire.settings.partitions or 1,
+            )  # fmt: skip
+            workers = next((given[key] for key in WORKERS if given.get(key)), None)
+            extra = {key: one for key, one in attributes.items() if key not in IN_TRIGGERS and one is not None}
+            start = str(attributes.get("seekTo") or wire.policy.start)
+            found.append(StreamTrigger(stream=stream, group=wire.group, workers=workers, start=start, attributes=extra))
+    return found
+
+
+def container_triggers(streams: list[StreamTrigger]) -> dict[str, dict[str, Any]]:
+    """Triggers as ``millrace serve`` reads them."""
+    return {
+        one.name: {"kind": "stream", "url": one.stream.url, "group": one.group, "start": one.start,
+                   "shards": one.stream.partitions}
+        for one in streams
+    }  # fmt: skip
+
+
+def secrets_of_streams(graph: Mapping[str, Any]) -> list[str]:
+    """The names of the secrets that are options of a graph's queues."""
+    found = [name for _, queue, _ in queues(graph) for name in (settings_of(queue).get("secrets") or {}).values()]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,5 @@
+"""What pieces cost."""
+
+
+def total(pieces, rate):
+    return pieces * rate
