@@ -13,6 +13,7 @@ from functools import partial
 from .kafka_client import Sender
 from .kafka_errors import KafkaFault
 from .message import Message
+from .room import Room
 
 
 class _Call:
@@ -22,6 +23,7 @@ class _Call:
         self, messages: Sequence[Message], future: asyncio.Future[None], finished: Callable[[_Call], None]
     ) -> None:
         self.messages = messages
+        self.size = sum([len(message.value) for message in messages])
         self.future = future
         self.places: list[tuple[int, int]] = [(-1, -1)] * len(messages)
         self.fault: KafkaFault | None = None
@@ -41,20 +43,18 @@ class KafkaAppender:
     """Made on the loop that it is used on.
 
     :param make: connects; called in the thread
-    :param capacity: how many messages may wait for their confirmation
+    :param room: for the messages that wait for their confirmation
     """
 
-    def __init__(self, make: Callable[[], Sender], *, capacity: int) -> None:
-        self._make = make
-        self._capacity = capacity
+    def __init__(self, make: Callable[[], Sender], room: Room) -> None:
+        self._make, self._room = make, room
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._done: deque[_Call] = deque()
         self._is_woken = False
-        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="kafka-append", daemon=True)
         self._end_timeout_seconds = 0.0
-        self.buffered = 0
         self.appended = 0
 
     async def append(self, messages: Sequence[Message]) -> list[Message]:
@@ -62,9 +62,12 @@ class KafkaAppender:
 
         :raises KafkaFault: one was not; others of the call may have been written
         """
-        await self._enter(len(messages))
         call = _Call(messages, self._loop.create_future(), self._finished)
-        if not self._thread.is_alive() and not self._thread.ident:
+        await self._room.enter(len(messages), call.size)
+        if self._is_closed:
+            self._room.leave(len(messages), call.size)
+            raise KafkaFault("closed", f"it waited for room, behind {self._room.messages} messages")
+        if not self._thread.ident:
             self._thread.start()
         self._work.put(call)
         # Who waits may be cancelled; the messages are under way all the same, and room is free when they are confirmed.
@@ -74,32 +77,10 @@ class KafkaAppender:
             for message, place in zip(messages, call.places, strict=True)
         ]
 
-    async def _enter(self, count: int) -> None:
-        """Wait for room, in turn; a call larger than the buffer goes alone."""
-        if not self._room and self._fits(count):
-            self.buffered += count
-            return
-        turn = self._loop.create_future()
-        self._room.append((count, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(count)
-            else:
-                self._room.remove((count, turn))
-            raise
-
-    def _fits(self, count: int) -> bool:
-        return not self.buffered or self.buffered + count <= self._capacity
-
-    def _leave(self, count: int) -> None:
-        self.buffered -= count
-        while self._room and self._fits(self._room[0][0]):
-            count, turn = self._room.popleft()
-            if not turn.cancelled():
-                self.buffered += count
-                turn.set_result(None)
+    @property
+    def buffered(self) -> int:
+        """How many messages wait for their confirmation."""
+        return self._room.messages
 
     def _run(self) -> None:
         """The thread: the only one that hands messages to the client, so that they stay in order."""
@@ -109,6 +90,9 @@ class KafkaAppender:
                 sender = sender or self._make()
             except KafkaFault as fault:
                 self._refuse(call, fault)
+                continue
+            except Exception as error:  # whatever it is, who waits for this call must hear of it
+                self._refuse(call, KafkaFault("other", f"{type(error).__name__}: {error}"))
                 continue
             for index, message in enumerate(call.messages):
                 try:
@@ -135,7 +119,7 @@ class KafkaAppender:
         self._is_woken = False
         while self._done:
             call = self._done.popleft()
-            self._leave(len(call.messages))
+            self._room.leave(len(call.messages), call.size)
             if call.fault is None:
                 self.appended += len(call.messages)
             if call.future.cancelled():
@@ -147,7 +131,8 @@ class KafkaAppender:
                 call.future.exception()  # seen, even when nobody waits any more
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait for what is under way, at most so long."""
+        """Wait for what is under way, at most so long; what still waits for room is refused."""
+        self._is_closed = True
         if self._thread.ident:
             self._end_timeout_seconds = timeout_seconds
             self._work.put(None)

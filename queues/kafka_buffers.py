@@ -3,111 +3,136 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from .message import Message
 
 
+@dataclass(slots=True)
+class Parcel:
+    """Some messages of a partition, in order.
+
+    :param size: bytes of their values
+    """
+
+    messages: list[Message]
+    size: int
+
+    @classmethod
+    def of(cls, messages: list[Message]) -> Parcel:
+        """A parcel of messages."""
+        return cls(messages, sum([len(message.value) for message in messages]))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits in a partition."""
+
+    parcels: deque[Parcel] = field(default_factory=deque)
+    messages: int = 0
+    size: int = 0
+
+    def put(self, parcel: Parcel, *, first: bool = False) -> None:
+        (self.parcels.appendleft if first else self.parcels.append)(parcel)
+        self.messages += len(parcel.messages)
+        self.size += parcel.size
+
+    def take(self) -> Parcel:
+        parcel = self.parcels.popleft()
+        self.messages -= len(parcel.messages)
+        self.size -= parcel.size
+        return parcel
+
+
 class Buffers:
-    """A queue of batches for each partition.
+    """A queue of parcels for each partition.
 
     :param capacity: how many messages may wait in partitions that are not paused, before no more are read
+    :param capacity_bytes: how many bytes of them
 
-    >>> buffers = Buffers(capacity=3)
+    >>> buffers = Buffers(capacity=3, capacity_bytes=1_000)
     >>> buffers.add([0, 1])
-    >>> batch = {0: [Message(b"a"), Message(b"b")], 1: [Message(b"c")]}
-    >>> buffers.send(batch)
-    >>> buffers.put(batch)
+    >>> parcels = {0: Parcel.of([Message(b"a"), Message(b"b")]), 1: Parcel.of([Message(b"c")])}
+    >>> buffers.send(parcels)
+    >>> buffers.put(parcels)
     >>> buffers.is_full, len(buffers.take(2)), buffers.is_full
     (True, 2, False)
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, capacity_bytes: int) -> None:
+        self.capacity, self.capacity_bytes = capacity, capacity_bytes
         self.paused: set[int] = set()
         self.taken = 0
-        self._batches: dict[int, deque[list[Message]]] = {}
-        self._counts: dict[int, int] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._turn = 0
-        self._waiting = 0
-        self._sent = 0
-        self._arrived = 0
+        self._sent = self._sent_bytes = self._arrived = self._arrived_bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Whether to read no more now; what is on its way to the loop counts."""
-        return self._waiting + self._sent - self._arrived >= self.capacity
+        active = [self._waiting.get(partition) or _Waiting() for partition in self.active]
+        messages = sum([one.messages for one in active]) + self._sent - self._arrived
+        size = sum([one.size for one in active]) + self._sent_bytes - self._arrived_bytes
+        return messages >= self.capacity or size >= self.capacity_bytes
 
     @property
     def active(self) -> list[int]:
-        """The partitions that are read."""
-        return [partition for partition in list(self._batches) if partition not in self.paused]
+        """The partitions that are read. Any thread."""
+        return [partition for partition in list(self._waiting) if partition not in self.paused]
 
-    def send(self, batch: dict[int, list[Message]]) -> None:
-        """A batch is put on its way to the loop. Only the polling thread calls this."""
-        self._sent += sum(map(len, batch.values()))
+    def send(self, parcels: Mapping[int, Parcel]) -> None:
+        """Parcels are put on their way to the loop. Only the polling thread calls this."""
+        for parcel in parcels.values():
+            self._sent += len(parcel.messages)
+            self._sent_bytes += parcel.size
 
-    def put(self, batch: dict[int, list[Message]]) -> None:
-        """A batch has arrived; what is of partitions that have gone is dropped."""
-        for partition, messages in batch.items():
-            self._arrived += len(messages)
-            if partition in self._batches:
-                self._batches[partition].append(messages)
-                self._counts[partition] += len(messages)
-                if partition not in self.paused:
-                    self._waiting += len(messages)
+    def put(self, parcels: Mapping[int, Parcel]) -> None:
+        """Parcels have arrived; what is of partitions that have gone is dropped."""
+        for partition, parcel in parcels.items():
+            if partition in self._waiting:
+                self._waiting[partition].put(parcel)
+            self._arrived += len(parcel.messages)
+            self._arrived_bytes += parcel.size
 
     def add(self, partitions: Iterable[int]) -> None:
         """Partitions have come."""
         for partition in partitions:
-            self._batches.setdefault(partition, deque())
-            self._counts.setdefault(partition, 0)
+            self._waiting.setdefault(partition, _Waiting())
 
     def remove(self, partitions: Iterable[int]) -> None:
         """Partitions have gone, with what waits in them."""
         for partition in partitions:
-            self.clear(partition)
             self.paused.discard(partition)
-            self._batches.pop(partition, None)
-            self._counts.pop(partition, None)
+            self._waiting.pop(partition, None)
 
     def clear(self, partition: int) -> None:
         """Forget what waits in a partition."""
-        if partition in self._batches:
-            self._batches[partition].clear()
-            if partition not in self.paused:
-                self._waiting -= self._counts[partition]
-            self._counts[partition] = 0
+        if partition in self._waiting:
+            self._waiting[partition] = _Waiting()
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Take nothing from these; what waits in them stays, and fills no room."""
-        for partition in set(partitions) - self.paused:
-            self.paused.add(partition)
-            self._waiting -= self._counts.get(partition, 0)
+        self.paused.update(partitions)
 
     def resume(self, partitions: Iterable[int]) -> None:
         """Take from these again."""
-        for partition in set(partitions) & self.paused:
-            self.paused.remove(partition)
-            self._waiting += self._counts.get(partition, 0)
+        self.paused.difference_update(partitions)
 
     def take(self, most: int) -> list[Message]:
         """What waits, in order by partition; each time another partition is the first, so that none starves."""
-        if not self._waiting:
+        filled = [p for p, waiting in self._waiting.items() if waiting.parcels and p not in self.paused]
+        if not filled:
             return []
-        partitions = [p for p, batches in self._batches.items() if batches and p not in self.paused]
-        self._turn = (self._turn + 1) % len(partitions)
+        self._turn = (self._turn + 1) % len(filled)
         messages: list[Message] = []
-        for partition in partitions[self._turn :] + partitions[: self._turn]:
-            batches = self._batches[partition]
-            while batches and len(messages) < most:
-                batch = batches.popleft()
+        for partition in filled[self._turn :] + filled[: self._turn]:
+            waiting = self._waiting[partition]
+            while waiting.parcels and len(messages) < most:
+                parcel = waiting.take()
                 room = most - len(messages)
-                if len(batch) > room:
-                    batches.appendleft(batch[room:])
-                    batch = batch[:room]
-                messages += batch
-                self._counts[partition] -= len(batch)
-        self._waiting -= len(messages)
+                if len(parcel.messages) > room:
+                    waiting.put(Parcel.of(parcel.messages[room:]), first=True)
+                messages += parcel.messages[:room]
         self.taken += len(messages)
         return messages

@@ -51,6 +51,7 @@ class Member(ABC):
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         """The next messages by partition."""
 
+    @abstractmethod
     def attend(self) -> None:
         """Do what other threads wait for, without polling."""
 

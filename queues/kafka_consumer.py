@@ -23,6 +23,7 @@ from .message import Message
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+RETRY_SECONDS = 0.5
 
 
 class KafkaConsumer(Consumer):
@@ -31,7 +32,7 @@ class KafkaConsumer(Consumer):
     :param join: connects as a member of the group
     :param bounds: where partitions begin and end
     :param explain: a fault in the user's words
-    :param capacity: how many messages are read ahead
+    :param buffers: for the messages that are read ahead
     :param drain_seconds: how long `on_revoked` may take
     """
 
@@ -45,14 +46,14 @@ class KafkaConsumer(Consumer):
         start: Start,
         on_assigned: OnAssigned | None,
         on_revoked: OnRevoked | None,
-        capacity: int,
+        buffers: Buffers,
         drain_seconds: float,
     ) -> None:
         self._name, self._bounds, self._explain = name, bounds, explain
         self._start, self._on_assigned, self._on_revoked = start, on_assigned, on_revoked
         self._drain_seconds = drain_seconds
         self._loop = asyncio.get_running_loop()
-        self._buffers = Buffers(capacity)
+        self._buffers = buffers
         self._assigned: set[int] = set()
         self._starting: dict[int, int] = {}
         self._arrived = asyncio.Event()
@@ -75,14 +76,18 @@ class KafkaConsumer(Consumer):
         return frozenset(self._assigned)
 
     async def poll(self, max_messages: int = 500, timeout_seconds: float = 1.0) -> list[Message]:
-        """The next messages of the assigned partitions that are not paused; waits for some, up to the time."""
+        """The next messages of the assigned partitions that are not paused; waits for some, up to the time.
+
+        :raises MillraceError: something went wrong, and the consumer goes on by itself: poll again. After an error that
+            it can not get over it has left the group, and every poll raises that
+        """
         if not self._is_closed:
             self._poller.start()
         deadline = time.monotonic() + timeout_seconds
         await asyncio.sleep(0)  # a consumer that never waits must not starve the loop
         while not self._is_closed:
             if self._failure is not None:
-                failure, self._failure = self._failure, None
+                failure, self._failure = self._failure, self._poller.end
                 raise failure
             messages = self._buffers.take(max_messages)
             if messages:
@@ -151,8 +156,15 @@ class KafkaConsumer(Consumer):
 
         self._buffers.clear(partition)
         self._poller.post(seek)
-        await sought
-        self._seeks.discard(sought)
+        try:
+            await sought
+        finally:
+            self._seeks.discard(sought)
+
+    async def membership(self) -> Any:
+        """Who this member is now, for a transaction; ``None`` before it has joined."""
+        member = self._poller.member
+        return None if member is None else await self._aside(member.membership)
 
     async def close(self) -> None:
         """Give up the partitions, after ``on_revoked``, and leave the group."""
@@ -169,6 +181,10 @@ class KafkaConsumer(Consumer):
                 if not sought.done():
                     sought.set_result(None)
 
+    def wanted(self) -> None:
+        """Somebody waits for the thread that polls. From any thread."""
+        self._poller.stir()
+
     async def _aside(self, work: Callable[..., T], *arguments: object) -> T:
         """Call the client in the thread that may wait for the brokers while the other polls."""
         return await self._loop.run_in_executor(self._side, work, *arguments)
@@ -176,21 +192,30 @@ class KafkaConsumer(Consumer):
     async def take_over(self, partitions: list[int]) -> dict[int, int]:
         """Begin where the group is in new partitions; answers the offsets."""
         async with self._rebalancing:
-            member = self._poller.member
-            if self._is_closed or member is None:
-                return {}
-            try:
-                commits = await self._begin(partitions, member)
-            except KafkaFault as fault:
-                self._fail(self._explain(fault))
-                return {}
-            self._assigned.update(partitions)
-            self._buffers.add(partitions)
+            commits = await self._begun(partitions)
+            self._assigned.update(commits)
+            self._buffers.add(commits)
             self._starting = {partition: commit.watermark for partition, commit in commits.items()}
             if commits and self._on_assigned is not None:
                 await self._guarded(self._on_assigned(commits), "on_assigned")
             starts, self._starting = self._starting, {}
             return starts
+
+    async def _begun(self, partitions: list[int]) -> dict[int, Commit]:
+        """Where to begin. Partitions that nobody begins would be read by nobody, so brokers that fail are asked again."""
+        deadline = time.monotonic() + self._drain_seconds
+        while (member := self._poller.member) is not None and not self._is_closed:
+            try:
+                return await self._begin(partitions, member)
+            except (KafkaFault, MillraceError) as error:
+                if isinstance(error, KafkaFault) and error.kind == "moved":
+                    break
+                if time.monotonic() > deadline:
+                    self._poller.give_up(self._explained(error))
+                    break
+                log.warning("%s: can not begin partitions %s yet: %s", self._name, partitions, error)
+                await asyncio.sleep(RETRY_SECONDS)
+        return {}
 
     async def _begin(self, partitions: list[int], member: Member) -> dict[int, Commit]:
         stored = await self._aside(member.committed, partitions)
@@ -236,7 +261,15 @@ class KafkaConsumer(Consumer):
 
     def _failed(self, error: Exception) -> None:
         """The poller's news of what went wrong."""
-        self._fail(self._explain(error) if isinstance(error, KafkaFault) else error)
+        if self._poller.end is not None:
+            self._poller.end = error = self._explained(self._poller.end)
+            for sought in self._seeks:
+                if not sought.done():
+                    sought.set_exception(error)
+        self._fail(self._explained(error))
+
+    def _explained(self, error: Exception) -> Exception:
+        return self._explain(error) if isinstance(error, KafkaFault) else error
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -254,6 +287,9 @@ class _Bridge(Rebalance):
 
     def revoked(self, partitions: Iterable[int]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._consumer.give_up(sorted(partitions)), self._loop)
+
+    def wanted(self) -> None:
+        self._consumer.wanted()
 
     def lost(self, partitions: Iterable[int]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._consumer.forget(sorted(partitions)), self._loop)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
-from .kafka_buffers import Buffers
+from .kafka_buffers import Buffers, Parcel
 from .kafka_client import Member
 from .kafka_errors import KafkaFault
 
@@ -25,6 +26,8 @@ class Poller:
     :param join: connects as a member of the group; called in the thread
     :param arrived: called on the loop when there is something new
     :param failed: called on the loop with what went wrong
+
+    :ivar end: why it polls no more; ``None`` as long as it does
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Poller:
         failed: Callable[[Exception], None],
     ) -> None:
         self.member: Member | None = None
+        self.end: Exception | None = None
         self._name, self._join, self._buffers = name, join, buffers
         self._arrived, self._failed = arrived, failed
         self._loop = asyncio.get_running_loop()
@@ -45,6 +49,7 @@ class Poller:
         self._posted: deque[Callable[[Member], None]] = deque()
         self._stirred = threading.Event()
         self._is_woken = self._is_stopping = False
+        self._polled_at = time.monotonic()
 
     def start(self) -> None:
         """Begin, if it has not begun."""
@@ -57,9 +62,16 @@ class Poller:
         self._stirred.set()
 
     def stir(self) -> None:
-        """There is room again. On the loop."""
+        """There is room again, or something to attend to. From any thread."""
         if not self._stirred.is_set():
             self._stirred.set()
+
+    def give_up(self, error: Exception) -> None:
+        """Leave the group for good, because of an error. On the loop."""
+        self.end = error
+        self._is_stopping = True
+        self._stirred.set()
+        self._failed(error)
 
     async def stop(self) -> None:
         """Leave the group. On the loop."""
@@ -96,6 +108,7 @@ class Poller:
             if self._loop.is_closed():
                 log.info("%s: the event loop ended before the consumer was closed", self._name)
                 return
+            self.end = error
             self._report(error)
 
     def _joined(self) -> Member | None:
@@ -126,20 +139,29 @@ class Poller:
 
     def _poll(self, member: Member, seconds: float) -> None:
         batch = member.poll(seconds)
+        self._polled_at = time.monotonic()
         if batch:
-            self._buffers.send(batch)
-            self.tell(lambda: self._buffers.put(batch))
+            parcels = {partition: Parcel.of(messages) for partition, messages in batch.items()}
+            self._buffers.send(parcels)
+            self.tell(lambda: self._buffers.put(parcels))
 
     def _wait_for_room(self, member: Member) -> None:
         """A short wait costs nothing; in a long one the client polls paused partitions, to stay a member."""
-        self._stirred.clear()
-        if not self._buffers.is_full or self._stirred.wait(KEEP_SECONDS):
+        left = self._polled_at + KEEP_SECONDS - time.monotonic()
+        if left > 0:
+            self._attend(member, left)
             return
         member.pause(self._buffers.active)
         try:
             while self._buffers.is_full and not self._is_stopping and not self._posted:
-                self._stirred.clear()
                 self._poll(member, 0)
-                self._stirred.wait(POLL_SECONDS)
+                self._attend(member, POLL_SECONDS)
         finally:
             member.resume(self._buffers.active)
+
+    def _attend(self, member: Member, seconds: float) -> None:
+        """Wait until there is room or something to do, at most so long."""
+        self._stirred.clear()
+        member.attend()
+        if self._buffers.is_full and not self._is_stopping and not self._posted:
+            self._stirred.wait(seconds)

@@ -88,6 +88,9 @@ class PythonMember(Member):
         self._consumer.subscribe([self._topic], listener=self._listener)
         self._consumer.partitions_for_topic(self._topic)
 
+    def attend(self) -> None:
+        """Nothing: the client's own thread does what others wait for."""
+
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=MOST_MESSAGES)

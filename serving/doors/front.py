@@ -139,6 +139,15 @@ def to_response(engine: Engine, answer: Any) -> Response:
     return Response(body=dumps(answer), content_type=JSON, status_code=status)
 
 
+def unsendable(answer: Any, error: TypeError) -> str:
+    """What is said of a graph's answer that JSON can not say."""
+    kind = type(answer.body if isinstance(answer, Response) else answer).__name__
+    return (
+        f"the graph's answer, a {kind}, can not be sent as JSON ({error}); let the last step return what JSON can say, "
+        "arrays, text, bytes or a Response"
+    )
+
+
 def error_response(engine: Engine, error: BaseException) -> Response:
     """An error as a response, with ``Retry-After`` where a later try may help."""
     status, answer = error_answer(engine, error, verbose=engine.context.verbose)

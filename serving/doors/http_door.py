@@ -16,7 +16,7 @@ from ..engine.event import Event, Response
 from ..engine.stream import StreamAnswer
 from ..graph.flow import FlowStep
 from ..graph.router import RouterStep
-from .front import HEALTH, error_response, health, to_response
+from .front import HEALTH, error_response, health, to_response, unsendable
 from .http_answer import Answer, Heads, json_answer, to_answer
 from .http_event import HttpEvent
 
@@ -121,9 +121,7 @@ class Door:
         try:
             return to_answer(to_response(self.engine, answer))
         except TypeError as error:
-            kind = type(answer.body if isinstance(answer, Response) else answer).__name__
-            text = f"the graph's answer, a {kind}, can not be sent as JSON ({error}); let the last step return what "
-            return self._refused(text + "JSON can say, arrays, text, bytes or a Response")
+            return self._refused(unsendable(answer, error))
         except ValueError as error:
             return self._refused(f"the graph's answer can not be sent: {error}")
 

@@ -18,7 +18,7 @@ from ..engine.context import GraphContext
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
 from ..engine.stream import StreamAnswer
-from .front import HEALTH, error_response, health, plain, read_body, to_response, with_event_headers
+from .front import HEALTH, error_response, health, plain, read_body, to_response, unsendable, with_event_headers
 from .queues import MemoryStreams, Streams
 
 logger = logging.getLogger("millrace.mock")
@@ -178,8 +178,7 @@ class MockServer:
         try:
             return to_response(self.engine, answer)
         except TypeError as error:
-            kind = type(answer.body if isinstance(answer, Response) else answer).__name__
-            return error_response(self.engine, TypeError(f"the answer, a {kind}, can not be sent as JSON: {error}"))
+            return error_response(self.engine, TypeError(unsendable(answer, error)))
 
     # -- waiting and looking -------------------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from ways_in import EVENT_ID, Reply, Request, every_door
+from ways_in import DOORS, EVENT_ID, Reply, Request, every_door
 
 import millrace
-from millrace.errors import NotFound
+from millrace.errors import BadRequest, TooManyRequests
 from millrace.serving import Response
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
@@ -43,7 +43,7 @@ ANSWERS = {
     "array": (lambda body: {"x": np.arange(3)}, b"1", (200, JSON, b'{"x":[0,1,2]}')),
     "tuple": (lambda body: (1, 2), b"1", (200, JSON, b"[1,2]")),
     "null in": (lambda body: [body], b"null", (200, JSON, b"[null]")),
-    "large number": (lambda body: [body], b"18446744073709551616", (200, JSON, b"[1.8446744073709552e19]")),
+    "large number": (lambda body: [body], b"18446744073709551616", (200, JSON, b"[1.8446744073709552e+19]")),
 }
 
 
@@ -118,7 +118,7 @@ def test_a_body_that_is_not_what_it_says_is_refused_alike_by_every_door(body, co
 def test_a_step_sees_the_same_request_behind_every_door(target):
     def look(event):
         query = sorted(getattr(event, "fields", {}).items())
-        event.body = [event.path, event.method, event.headers["X-Shop"], event.id, event.trigger.kind, query]
+        event.body = [event.path, event.method, event.headers["X-Shop"], event.id, query]
         return event
 
     headers = {"Content-Type": "application/json", "X-Shop": "7"}
@@ -126,7 +126,7 @@ def test_a_step_sees_the_same_request_behind_every_door(target):
         replies = [ask(Request(target, b"1", method, headers)) for method in ("POST", "PUT", "DELETE")]
     path = {"/a%20b/%C3%A9": "/a b/é"}.get(target, target.partition("?")[0])
     query = [["size", "4"], ["tag", ""]] if "?" in target else []
-    expected = [[path, method, "7", EVENT_ID, "http", query] for method in ("POST", "PUT", "DELETE")]
+    expected = [[path, method, "7", EVENT_ID, query] for method in ("POST", "PUT", "DELETE")]
     assert [json.loads(one.body) for one in replies] == expected
 
 
@@ -138,7 +138,7 @@ def fails(kind, *args):
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [(NotFound, 404), (ValueError, 500), (SystemExit, 500), (millrace.errors.TooManyRequests, 429)]
+    ("kind", "status"), [(BadRequest, 400), (ValueError, 500), (SystemExit, 500), (TooManyRequests, 429)]
 )
 def test_a_failure_has_the_same_status_and_text_behind_every_door(kind, status):
     with every_door(flow(fails(kind, "no shop 7"))) as ask:
@@ -168,7 +168,7 @@ def test_a_catchers_answer_is_the_same_behind_every_door():
         function = millrace.new_function("flow")
         graph = function.set_topology("flow")
         graph.to(name="divide", handler="(10 / event)").error_handler(
-            name="caught", handler="({'caught': event.origin_state})", full_event=True
+            name="caught", handler="({'caught': event})"
         )
         graph["divide"].respond()
         return function
@@ -176,7 +176,7 @@ def test_a_catchers_answer_is_the_same_behind_every_door():
     with every_door(make) as ask:
         replies = [ask(Request(body=b"4")), ask(Request(body=b"0"))]
     assert replies[0] == Reply(200, JSON, b"2.5")
-    assert replies[1].status == 200
+    assert replies[1] == Reply(200, JSON, b'{"caught":0}')
 
 
 STREAMS = {
@@ -229,7 +229,7 @@ def test_a_graph_without_a_responder_answers_202_behind_every_door():
 
 @pytest.mark.parametrize("target", ["/", "/v2/health", "/v2"])
 def test_metadata_of_a_flow_is_told_by_the_doors_that_clients_reach(target):
-    from ways_in import DOORS
+
 
     replies = set()
     for name in ("http", "nuclio"):

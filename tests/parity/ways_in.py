@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 import aiohttp
 from nuclio_worker import Worker
@@ -68,7 +69,7 @@ def mock(make):
             path, _, query = request.target.partition("?")
             assert not query, "test() takes no query"
             answer = server.test(
-                path, request.body or None, request.method, request.named, request.headers.get("Content-Type"),
+                unquote(path), request.body or None, request.method, request.named, request.headers.get("Content-Type"),
                 silent=True, get_body=False,
             )  # fmt: skip
             if not isinstance(answer, Response):
@@ -105,7 +106,7 @@ def http(make):
                 aiohttp.ClientSession(auto_decompress=False) as session,
                 session.request(
                     request.method, server.url + request.target, data=request.body or None, headers=request.named,
-                    skip_auto_headers=("Content-Type", "Accept"),
+                    skip_auto_headers=("Content-Type", "Accept"), allow_redirects=False,
                 ) as response,
             ):  # fmt: skip
                 return Reply.of(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from v3io_emulator import Emulator
 
-from millrace.errors import BadRequest, Conflict
+from millrace.errors import BadRequest, Conflict, UpstreamError
 from millrace.queues import tail, tools
 from millrace.queues.address import list_topics, open_queue
 from millrace.queues.base import Commit, NotOffered, Queue, Settings, TopicNotFound
@@ -114,6 +114,17 @@ async def test_copy_keeps_keys_headers_and_the_order_within_a_key(topic: Topic) 
         assert values == list(range(1, 30, 3)) and told[-1] == 30
 
 
+async def test_copies_go_where_their_keys_say(topic: Topic, tmp_path: Path) -> None:
+    keys = [b"k%d" % number for number in range(8)]
+    async with topic() as queue, await open_queue(f"log://{tmp_path}/other", Settings(partitions=3)) as target:
+        expected = {message.key: message.partition for message in await target.append([Message(b"", k) for k in keys])}
+        await queue.append([Message(b"", key) for key in keys])
+        before = await target.end_offsets()
+        await tools.copy(queue, target, await queue.begin_offsets(), await queue.end_offsets())
+        copied = [message for number, end in before.items() for message in await target.read(number, end)]
+        assert {message.key: message.partition for message in copied} == expected
+
+
 async def test_messages_get_the_present_time_when_they_are_copied(topic: Topic) -> None:
     async with topic() as queue, OneTopic() as target:
         await queue.append([Message(b"x", timestamp=1_000.0)])
@@ -167,6 +178,8 @@ async def test_topic_that_must_exist_is_not_made(topic: Topic) -> None:
 
 async def test_topics_of_a_directory_are_listed(tmp_path: Path) -> None:
     (tmp_path / "no topic").mkdir()
+    (tmp_path / "another database").mkdir()
+    (tmp_path / "another database" / "data.mdb").touch()
     addresses = [f"log://{tmp_path}/a%20topic", f"log://{tmp_path}/orders"]
     for address in addresses:
         async with await open_queue(address) as queue:
@@ -196,6 +209,28 @@ async def test_topics_of_a_cluster_are_listed(client: str) -> None:
         assert address in await list_topics(address.rpartition("/")[0], settings)
         assert await list_topics(address, settings) == [address]
     assert await list_topics(f"{address}-other", settings) == []
+
+
+async def test_folder_that_is_refused_as_a_stream_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("V3IO_ACCESS_KEY", "secret")
+    with Emulator() as platform:
+        container = f"v3io+http://{platform.host}/projects"
+        async with await open_queue(f"{container}/top"):
+            platform.fault("DescribeStream", status=400)
+            assert await list_topics(container) == []
+            platform.fault("DescribeStream", status=403)
+            with pytest.raises(UpstreamError, match="access key"):
+                await list_topics(container)
+
+
+async def test_last_messages_are_found_where_numbers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("V3IO_ACCESS_KEY", "secret")
+    with Emulator(gap=9) as platform:
+        address = f"v3io+http://{platform.host}/projects/orders"
+        async with await open_queue(address, Settings(partitions=1)) as queue:
+            await queue.append(numbered(6))
+            found, _ = await tail.last_messages(queue, 4, [0])
+            assert [message.value for message in found] == [b"2", b"3", b"4", b"5"]
 
 
 async def test_groups_of_a_stream_have_their_names_back(monkeypatch: pytest.MonkeyPatch) -> None:
