@@ -121,7 +121,7 @@ class Watched:
         raise (KafkaFault(fault.kind, self.reason or fault.detail) if fault.kind == "unreachable" else fault) from error
 
 
-def by_partition(found: Iterable[RawMessage]) -> dict[int, list[Message]]:
+def by_partition(found: Iterable[Any]) -> dict[int, list[Message]]:
     """Messages of the client as Millrace's.
 
     :raises KafkaFault: nothing but an error was found that the client does not get over by itself

@@ -28,6 +28,7 @@ from .kafka_options import KafkaOptions
 from .message import Message
 
 READ_SECONDS = 5.0
+REQUEST_WAIT_MS = 10  # a request that waits at the broker keeps the next one waiting
 LOGIN_SECONDS = 1.0
 
 
@@ -103,14 +104,17 @@ class ConfluentCluster(Cluster):
             if self._next != (partition, offset):
                 reader.assign([TopicPartition(self.topic, partition, offset)])
             messages = self._found(reader, partition, end, max_messages)
+            self._next = (partition, messages[-1].offset + 1) if messages else None
+            if not messages or messages[-1].offset + 1 >= end:
+                reader.unassign()  # it would ask for more, and the next read wait for the answer
+                self._next = None
         except KafkaException as error:
             self._next = None
             fail(error)
-        self._next = (partition, messages[-1].offset + 1) if messages else None
         return messages
 
     def _reading_to_the_end(self) -> dict[str, Any]:
-        return {**self._reading(), "enable.partition.eof": True}
+        return {**self._reading(), "enable.partition.eof": True, "fetch.wait.max.ms": REQUEST_WAIT_MS}
 
     def _found(self, reader: RawConsumer, partition: int, end: int, max_messages: int) -> list[Message]:
         """The next messages; none at the end, or when their time is over.

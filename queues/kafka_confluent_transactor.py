@@ -56,8 +56,9 @@ class ConfluentTransactor(Transactor):
             fail(error)
 
     def commit(self, offsets: Offsets, membership: Any) -> None:
-        places = places_of(self._topic, offsets)
-        self._retried(self._producer.send_offsets_to_transaction, places, membership, self._seconds)
+        if offsets:
+            places = places_of(self._topic, offsets)
+            self._retried(self._producer.send_offsets_to_transaction, places, membership, self._seconds)
         self._retried(self._producer.commit_transaction, self._seconds)
 
     def abort(self) -> None:

@@ -202,7 +202,7 @@ class KafkaConsumer(Consumer):
             return starts
 
     async def _begun(self, partitions: list[int]) -> dict[int, Commit]:
-        """Where to begin. Partitions that nobody begins would be read by nobody, so brokers that fail are asked again."""
+        """Where to begin; brokers that fail are asked again, as nobody would read these partitions otherwise."""
         deadline = time.monotonic() + self._drain_seconds
         while (member := self._poller.member) is not None and not self._is_closed:
             try:

@@ -45,7 +45,8 @@ class PythonTransactor(Transactor):
 
     def commit(self, offsets: Offsets, membership: Any) -> None:
         try:
-            self._producer.send_offsets_to_transaction(places_of(self._topic, offsets), membership)
+            if offsets:
+                self._producer.send_offsets_to_transaction(places_of(self._topic, offsets), membership)
             self._producer.commit_transaction()
         except errors.KafkaError as error:
             fail(error)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
-from ..errors import GraphError, Unavailable
+from ..errors import GraphError, MillraceError, Unavailable
 from .base import Commit, Consumer, OnAssigned, OnRevoked, Queue, Settings, Start, Statistics, TopicNotFound
 from .kafka_address import KafkaAddress, parse_address
 from .kafka_appender import KafkaAppender
+from .kafka_buffers import Buffers
 from .kafka_client import Bounds, Client, Cluster
 from .kafka_consumer import KafkaConsumer
 from .kafka_errors import KafkaFault, explained
 from .kafka_options import KafkaOptions
+from .kafka_transaction import KafkaTransaction, Transactions
 from .message import Message
+from .room import Room
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +45,7 @@ class KafkaQueue(Queue):
         self._client = client(self.address, self.options)
         self._cluster: Cluster | None = None
         self._appender: KafkaAppender | None = None
+        self._transactions: Transactions | None = None
         self._asking = ThreadPoolExecutor(1, "kafka-ask")
         self._consumers: list[KafkaConsumer] = []
         self._partitions = self._turn = self._read = 0
@@ -56,12 +62,17 @@ class KafkaQueue(Queue):
         :raises UpstreamError: the broker refused the login, or to make the topic
         """
         if self._cluster is None:
-            self._cluster = await self._asked(self._client.cluster)
-            self._partitions = await self._asked(self._cluster.partitions) or await self._made(self._cluster)
+            cluster = await self._asked(self._client.cluster)
+            try:
+                self._partitions = await self._asked(cluster.partitions) or await self._made(cluster)
+            except BaseException:
+                await self._asked(cluster.close)
+                raise
             wanted = self._settings.partitions
             if wanted not in (None, self._partitions):
                 log.info("%s exists and has %d partitions, not %d", self.address.url, self._partitions, wanted)
-            self._appender = KafkaAppender(self._client.sender, capacity=self.options.buffer_messages)
+            room = Room(self.options.buffer_messages, self.options.buffer_bytes)
+            self._cluster, self._appender = cluster, KafkaAppender(self._client.sender, room)
         return self
 
     async def _made(self, cluster: Cluster) -> int:
@@ -89,7 +100,10 @@ class KafkaQueue(Queue):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._asking, question, *arguments)
         except KafkaFault as fault:
-            raise explained(fault, self.address, self.options) from fault
+            raise self._explained(fault) from fault
+
+    def _explained(self, fault: KafkaFault) -> MillraceError:
+        return explained(fault, self.address, self.options)
 
     @property
     def _open(self) -> Cluster:
@@ -120,7 +134,7 @@ class KafkaQueue(Queue):
         try:
             return await appender.append([self._placed(message) for message in messages])
         except KafkaFault as fault:
-            raise explained(fault, self.address, self.options) from fault
+            raise self._explained(fault) from fault
 
     def _placed(self, message: Message) -> Message:
         """The message for its partition; where it has a key the client finds that."""
@@ -140,7 +154,7 @@ class KafkaQueue(Queue):
         offset = max(offset, begin)
         if offset >= end:
             return []
-        messages = await self._asked(cluster.read, partition, offset, max_messages)
+        messages = await self._asked(cluster.read, partition, offset, end, max_messages)
         self._read += len(messages)
         return messages
 
@@ -178,6 +192,10 @@ class KafkaQueue(Queue):
         names = await self._asked(self._open.groups)
         return sorted([name for name in names if await self.committed(name)])
 
+    async def members(self, group: str) -> list[str]:
+        """The members of a group that are alive."""
+        return await self._asked(self._open.members, group)
+
     async def committed(self, group: str) -> dict[int, Commit]:
         """How far a group is; partitions without a commit are left out."""
         offsets = await self._asked(self._open.committed, group)
@@ -206,13 +224,44 @@ class KafkaQueue(Queue):
             f"{self.address.url} group '{group}'",
             lambda rebalance: self._client.member(group, rebalance),
             self._bounds,
-            explain=lambda fault: explained(fault, self.address, self.options),
+            explain=self._explained,
             start=start, on_assigned=on_assigned, on_revoked=on_revoked,
-            capacity=self.options.buffer_messages,
+            buffers=Buffers(self.options.buffer_messages, self.options.buffer_bytes),
             drain_seconds=min(self.options.drain_timeout_seconds, SHARE_OF_INTERVAL * interval),
         )  # fmt: skip
         self._consumers.append(consumer)
         return consumer
+
+    @asynccontextmanager
+    async def transaction(self, consumer: Consumer, commits: Mapping[int, Commit]) -> AsyncIterator[KafkaTransaction]:
+        """Write to topics of this cluster and commit what was read here, all or nothing; the block's end is the commit.
+
+        One transaction at a time is open in a queue; a second one waits. An exception in the block aborts it: nothing
+        was written and nothing committed, so handle the same messages again.
+
+        :param consumer: of this queue, with the partitions of `commits`
+        :raises Conflict: another process has the same `transactional_id`, or this took over `transaction_timeout_ms`
+        :raises UpstreamError: a partition has gone to another member meanwhile
+        """
+        if not isinstance(consumer, KafkaConsumer) or consumer not in self._consumers:
+            raise ValueError(f"{self.address.url}: the consumer of a transaction is one of `queue.consumer(group)`")
+        if foreign := commits.keys() - consumer.assigned:
+            raise ValueError(f"{self.address.url}: partitions {sorted(foreign)} are not this consumer's")
+        if self._transactions is None:
+            own = self.options.transactional_id or f"millrace-{uuid.uuid4().hex}"
+            name = f"{own}-{self.address.topic}"
+            self._transactions = Transactions(
+                lambda: self._client.transactor(name), placed=self._within, explain=self._explained
+            )
+        offsets = {partition: (commit.watermark, commit.metadata) for partition, commit in commits.items()}
+        async with self._transactions.transaction(offsets, consumer.membership) as transaction:
+            yield transaction
+
+    def _within(self, queue: Queue, messages: Sequence[Message]) -> tuple[str, list[Message]]:
+        """Messages for a topic that a transaction of this one can write to."""
+        if not isinstance(queue, KafkaQueue) or queue.address.servers != self.address.servers:
+            raise ValueError(f"{queue.url} is no topic at {self.address.servers}: a transaction stays in one cluster")
+        return queue.address.topic, [queue._placed(message) for message in messages]
 
     @property
     def statistics(self) -> Statistics:
@@ -229,6 +278,9 @@ class KafkaQueue(Queue):
         for consumer in consumers:
             await consumer.close()
             self._read += consumer.read
+        if self._transactions is not None:
+            transactions, self._transactions = self._transactions, None
+            await transactions.close()
         if self._appender is not None:
             appender, self._appender = self._appender, None
             await appender.close(self.options.drain_timeout_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import mimetypes
 import sys
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     body.add_argument("--body", metavar="JSON", help="the body")
     body.add_argument("--body-file", metavar="FILE", help="a file with the body; - is the standard input")
     add("--method", help="HTTP method (default: POST with a body, GET without)")
-    add("--header", action="append", default=[], metavar="K:V", help="a header; may be given several times")
+    add("--header", action="append", default=[], metavar="K:V",
+        help="a header, such as another content type than the file's name says")  # fmt: skip
     add("--direct", action="store_true", help="ask the function's external address, not through the dashboard")
     add("--timeout-seconds", type=seconds, default=60.0, metavar="S", help="how long to wait (default: 60)")
 
@@ -34,11 +36,13 @@ def run(options: argparse.Namespace) -> int:
     from ..engine.messages import dumps  # noqa: PLC0415 - for start-up
     from ..functions.deployment import ask  # noqa: PLC0415
 
-    answer = ask(
-        names(options)[-1], access(options), options.path, _body(options), options.method,
-        dict(_header(one) for one in options.header), via="external" if options.direct else "dashboard",
-        timeout_seconds=options.timeout_seconds,
-    )  # fmt: skip
+    body, content_type = _body(options)
+    headers = dict(_header(one) for one in options.header)
+    if content_type and not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = content_type
+    via = "external" if options.direct else "dashboard"
+    answer = ask(names(options)[-1], access(options), options.path, body, options.method, headers, via=via,
+                 timeout_seconds=options.timeout_seconds)  # fmt: skip
     if isinstance(answer, bytes):
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()
@@ -47,12 +51,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _body(options: argparse.Namespace) -> bytes | None:
+def _body(options: argparse.Namespace) -> tuple[bytes | None, str | None]:
+    """The body and its content type, if that is known."""
     if options.body_file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(), None
     if options.body_file is not None:
-        return Path(options.body_file).read_bytes()
-    return options.body.encode() if options.body is not None else None
+        return Path(options.body_file).read_bytes(), mimetypes.guess_type(options.body_file)[0]
+    return (options.body.encode(), "application/json") if options.body is not None else (None, None)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .command import Command, UsageError
@@ -27,16 +28,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be deleted.
+
+    :param before: the first offset that stays, of each partition
+    :param going: how many messages that are
+    :param unread: how many of them a group has not done
+    """
+
+    before: dict[int, int]
+    going: int
+    unread: dict[str, int]
+
+
 def run(options: argparse.Namespace) -> int:
     """Ask and delete."""
     import asyncio  # noqa: PLC0415 - for start-up
 
     if not options.yes and not sys.stdin.isatty():
         raise UsageError("purge deletes messages for good and asks first, and there is nobody to ask: say --yes")
-    return asyncio.run(_purge(options))
+    plan = asyncio.run(_planned(options))
+    if not plan.going:
+        print("there is nothing to delete")
+        return 0
+    # Asked outside the loop, which would keep Ctrl-C from ending the question. What was counted is what is deleted.
+    if not options.yes and not _is_confirmed(plan, options.url):
+        print("nothing was deleted")
+        return 1
+    print(f"{asyncio.run(_trimmed(options, plan)):,} messages deleted from {options.url}")
+    return 0
 
 
-async def _purge(options: argparse.Namespace) -> int:
+async def _planned(options: argparse.Namespace) -> Plan:
     from ...queues import places  # noqa: PLC0415 - for start-up
 
     async with await opened(options) as queue:
@@ -44,22 +68,18 @@ async def _purge(options: argparse.Namespace) -> int:
         begin = await queue.begin_offsets()
         before = await places.offsets_at(queue, options.before or places.Place("latest"), partitions)
         going = places.count({partition: begin[partition] for partition in partitions}, before)
-        if not going:
-            print("there is nothing to delete")
-            return 0
-        if not options.yes and not await _is_confirmed(queue, before, going):
-            print("nothing was deleted")
-            return 1
-        print(f"{await queue.trim(before):,} messages deleted from {options.url}")
-    return 0
+        return Plan(before, going, {} if options.yes else await _unread(queue, before))
 
 
-async def _is_confirmed(queue: Queue, before: dict[int, int], going: int) -> bool:
-    import asyncio  # noqa: PLC0415 - for start-up
+async def _trimmed(options: argparse.Namespace, plan: Plan) -> int:
+    async with await opened(options) as queue:
+        return await queue.trim(plan.before)
 
-    for group, unread in (await _unread(queue, before)).items():
+
+def _is_confirmed(plan: Plan, url: str) -> bool:
+    for group, unread in plan.unread.items():
         print(f"group '{group}' has not done {unread:,} of them")
-    return (await asyncio.to_thread(input, f"delete {going:,} messages of {queue.url}? [y/N] ")).lower() in ("y", "yes")
+    return input(f"delete {plan.going:,} messages of {url}? [y/N] ").lower() in ("y", "yes")
 
 
 async def _unread(queue: Queue, before: dict[int, int]) -> dict[str, int]:

@@ -26,6 +26,29 @@ def cut(graph: Graph, function: str) -> dict[str, Any]:
     return dict(graph) if "steps" not in graph else _cut_flow(graph, function, "", set())
 
 
+def with_sources(part: Graph, graph: Graph, function: str, around: str = "") -> dict[str, Any]:
+    """A part of a graph with a stand-in before each queue whose writers all run elsewhere.
+
+    So the queue is no start step: what comes to the function by another way begins behind its queues, as in the whole
+    graph. A stand-in runs nowhere, and only its name is left of the step that writes.
+
+    :param part: what :func:`cut` left of `graph`
+    """
+    if "steps" not in part:
+        return dict(part)
+    around = part.get("function") or around
+    steps: dict[str, Any] = {}
+    for name, step in part["steps"].items():
+        own = graph["steps"][name]
+        if _is_queue(step) and own.get("after") and not step.get("after"):
+            source = own["after"][0]
+            elsewhere = {"function": graph["steps"][source].get("function")} if around == function else {}
+            steps[source] = {"kind": "task", "handler": "(event)", **elsewhere}
+            step = {**step, "after": [source]}
+        steps[name] = with_sources(step, own, function, around)
+    return {**part, "steps": steps}
+
+
 def queues(graph: Graph, path: str = "") -> Iterator[tuple[str, dict[str, Any], Graph]]:
     """The queue steps of a graph: the names from the root on, joined by ``/``, the step, and the flow that it is in."""
     for name, step in (graph.get("steps") or graph.get("routes") or {}).items():
@@ -48,6 +71,9 @@ def _cut_flow(flow: Graph, function: str, around: str, outer: set[str]) -> dict[
         step = dict(flow["steps"][name])
         if "steps" in step:
             step = _cut_flow(step, function, around, kept)
+        if "steps" in step and not first_functions(flow["steps"][name], around) & {function, EVERYWHERE}:
+            # Events come into a nested flow where its first steps run, and that is elsewhere.
+            step.pop("after", None)
         step = {key: [one for one in value if one in kept] if key in NAMES else value for key, value in step.items()}
         step = {key: value for key, value in step.items() if value or key not in NAMES}
         known = kept | (set(step["steps"]) if "steps" in step else set())
@@ -79,11 +105,22 @@ def runs(step: Graph, function: str, around: str = "") -> bool:
     return around in (function, EVERYWHERE) or any(runs(one, function, around) for one in inner if not _is_queue(one))
 
 
+def first_functions(step: Graph, around: str = "") -> set[str]:
+    """The functions in which events come to a step: in a nested flow, to its start steps; ``""`` is the parent."""
+    around = step.get("function") or around
+    if "steps" not in step:
+        return {around}
+    caught = _catchers(step, set(step["steps"]))
+    starts = (one for name, one in step["steps"].items() if not one.get("after") and name not in caught)
+    return {name for one in starts for name in first_functions(one, around)}
+
+
 def _uses(flow: Graph, queue: str, own: set[str], function: str, around: str) -> bool:
     """Whether the steps of a function write or read a queue; one at the start is written by its flow's function."""
     before = flow["steps"][queue].get("after", [])
     starts = not before and queue not in _catchers(flow, set(flow["steps"])) and around in (function, EVERYWHERE)
-    return starts or bool(own & {*before, *readers(flow, queue)})
+    reads = any(first_functions(flow["steps"][one], around) & {function, EVERYWHERE} for one in readers(flow, queue))
+    return starts or reads or bool(own & set(before))
 
 
 def _without_idle_catchers(flow: Graph, own: set[str]) -> set[str]:

@@ -75,7 +75,7 @@ def _v3io(trigger: StreamTrigger, replicas: int) -> dict[str, Any]:
     attributes = {
         "containerName": place.container,
         "streamPath": place.path,
-        "consumerGroup": trigger.group,
+        "consumerGroup": trigger.group.replace("-", "_"),  # v3io takes no hyphens in it
         "seekTo": trigger.start,
         "workerAllocationMode": "static",
         **trigger.attributes,

@@ -14,14 +14,15 @@ from typing import Any
 
 from ...queues.base import Commit, Consumer, Queue
 from ...queues.message import Message
+from ..engine.clock import sleep
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.flushing import let_go
 from ..engine.messages import body_of, to_event
 from ..engine.unit import EVENT, Segment, Unit
 from .commits import Committer
-from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, Policy, Undecodable
-from .share import Run, Scratch, Share
+from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, PartitionLost, Policy, Undecodable
+from .share import Lane, Run, Scratch, Share
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")
@@ -151,19 +152,19 @@ class StreamDoor:
         self.counts.received += 1
         share.in_flight += 1
         number = self._lane_of(message)
-        lane = share.lane(number)
-        run = self._run_at_once(share, message) if self._is_plain and lane.task is None else None
+        run = self._run_at_once(share, message) if self._is_plain and number not in share.lanes else None
         if run is None:
+            lane = share.lane(number)
             lane.waiting.append(message)
+            if lane.task is None:
+                lane.task = asyncio.get_running_loop().create_task(self._work(share, number, lane))
         elif not run.is_over:
             self._later(self._settle(share, message, run))
-            return
         elif run.error is None:
             self._done(share, message)
-            return
-        if lane.task is None:
-            failed = None if run is None else (message, run)
-            lane.task = asyncio.get_running_loop().create_task(self._work(share, number, failed))
+        else:
+            lane = share.lane(number)
+            lane.task = asyncio.get_running_loop().create_task(self._work(share, number, lane, (message, run)))
 
     def _lane_of(self, message: Message) -> int:
         if self.policy.ordering == "partition":
@@ -212,12 +213,13 @@ class StreamDoor:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    async def _work(self, share: Share, number: int, failed: tuple[Message, Run] | None) -> None:
-        """Run the messages of a lane, one after the other.
+    async def _work(
+        self, share: Share, number: int, lane: Lane, failed: tuple[Message, Run] | None = None
+    ) -> None:
+        """Run the messages of a lane, one after the other, and end the lane.
 
         :param failed: one that was run at once and failed; those behind it wait until it is dealt with
         """
-        lane = share.lane(number)
         try:
             if failed is not None:
                 await self._settle(share, *failed)
@@ -234,8 +236,8 @@ class StreamDoor:
                     self._later(self._settle(share, message, run))
         finally:
             lane.task = None
-            if self.policy.ordering == "none":
-                share.lanes.pop(number, None)
+            if not lane.waiting:
+                del share.lanes[number]
             self._changed.set()
 
     def _start(self, share: Share, message: Message, run: Run) -> None:
@@ -263,7 +265,12 @@ class StreamDoor:
         """Wait for the end of a message that runs, and deal with its failure."""
         error = await run.until_over()
         if error is not None and not share.is_revoked:
-            error = await self._ladder.climb(message, error, lambda again: self._again(share, again))
+            try:
+                error = await self._ladder.climb(
+                    message, error, lambda again: self._again(share, again), lambda seconds: self._wait(share, seconds)
+                )
+            except PartitionLost as lost:
+                error = lost
         if error is None:
             self._done(share, message)
             return
@@ -279,7 +286,22 @@ class StreamDoor:
             await self.engine.gate.enter_async()
         run = Run()
         self._start(share, message, run)
-        return await run.until_over()
+        error = await run.until_over()
+        if error is not None and share.is_revoked:
+            raise PartitionLost
+        return error
+
+    async def _wait(self, share: Share, seconds: float) -> None:
+        """Pause before a retry; not when the partition goes meanwhile."""
+        sleeping = asyncio.ensure_future(sleep(self.engine.clock, seconds))
+        going = asyncio.ensure_future(share.gone.wait())
+        try:
+            await asyncio.wait([sleeping, going], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            going.cancel()
+        if share.is_revoked:
+            raise PartitionLost
 
     def _done(self, share: Share, message: Message) -> None:
         share.running.pop(message.offset, None)

@@ -36,13 +36,17 @@ def parse_body(body: Any, content_type: str | None) -> Any:
     """
     if not isinstance(body, (str, bytes, bytearray, memoryview)):
         return body
+    if content_type == JSON and body:
+        return _json(body)
     kind = content_type.partition(";")[0].strip().lower() if content_type else ""
     if kind in ("", FORM):
         return _json_or_as_it_is(body)
     if kind not in JSON_TYPES and not kind.endswith("+json"):
         return _text(body, content_type or "") if kind.startswith("text/") and isinstance(body, bytes) else body
-    if not body:
-        return None
+    return _json(body) if body else None
+
+
+def _json(body: str | bytes | bytearray | memoryview) -> Any:
     try:
         return orjson.loads(body)
     except ValueError as error:

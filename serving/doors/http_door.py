@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import MethodNotAllowed, StepError, StepTimeout, TooManyRequests, status_of
 from ..engine.completion import Deliver
 from ..engine.engine import Engine
-from ..engine.event import Event, Response
+from ..engine.event import Event
 from ..engine.stream import StreamAnswer
 from ..graph.flow import FlowStep
 from ..graph.router import RouterStep

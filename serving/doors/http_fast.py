@@ -49,14 +49,14 @@ class Exchange:
             drop(answer)
             return
         self.end()
-        self.protocol.answered(self, answer, error)
+        self.protocol.answered(self.message, self.started, answer, error)
 
     def expire(self) -> None:
         """No answer came in time: what works on the event stops."""
         self.is_over = True
         if self.event is not None:
             self.protocol.door.engine.abandon(self.event)
-        self.protocol.answered(self, None, self.protocol.door.late())
+        self.protocol.answered(self.message, self.started, None, self.protocol.door.late())
 
     def end(self) -> None:
         """Take no answer any more."""
@@ -145,18 +145,18 @@ class FastProtocol(Protocol):
     def _serve_one(self, message: Any, raw: bytes) -> None:
         door = self.door
         engine = door.engine
-        exchange = Exchange(self, message, time.perf_counter() if door.access_log else 0.0)
+        started = time.perf_counter() if door.access_log else 0.0
         try:
             event = make_event(message.method, message.path, message.headers, raw)
             answer = None if message.method == "POST" and event.path[:5] != "/v2/h" else door.told(event)
             if answer is None:
                 if not engine.inline or engine.draining:
-                    self._begin(exchange, event)
+                    self._begin(Exchange(self, message, started), event)
                     return
                 answer = engine.run(event)
         except (Exception, SystemExit) as error:
             answer = door.failure(error)
-        self.answered(exchange, answer, None)
+        self.answered(message, started, answer, None)
 
     def _begin(self, exchange: Exchange, event: Event) -> None:
         self.exchange = exchange
@@ -167,10 +167,10 @@ class FastProtocol(Protocol):
 
     # -- answering -----------------------------------------------------------------------------------------------
 
-    def answered(self, exchange: Exchange, answer: Any, error: BaseException | None) -> None:
+    def answered(self, message: RawRequestMessage, started: float, answer: Any, error: BaseException | None) -> None:
         """Send an answer, and go on with the next request."""
         if isinstance(answer, StreamAnswer):
-            self._stream(exchange, answer)
+            self._stream(Exchange(self, message, started), answer)
             return
         door = self.door
         is_last = self._close or door.engine.draining
@@ -185,7 +185,7 @@ class FastProtocol(Protocol):
             head = door.heads.of(found, is_last=is_last)
         self._write(head, body)
         if door.access_log:
-            self._log(exchange, status, len(body))
+            self._log(message, started, status, len(body))
         self._finished(is_last)
 
     def _write(self, head: bytes, body: bytes) -> None:
@@ -198,10 +198,9 @@ class FastProtocol(Protocol):
             transport.write(head)
             transport.write(body)
 
-    def _log(self, exchange: Exchange, status: int, length: int) -> None:
-        message = exchange.message
+    def _log(self, message: RawRequestMessage, started: float, status: int, length: int) -> None:
         peer = self.transport.get_extra_info("peername") if self.transport is not None else None
-        self.door.log_access(peer, message.method, message.path, status, length, exchange.started)
+        self.door.log_access(peer, message.method, message.path, status, length, started)
 
     def _finished(self, is_last: bool) -> None:
         """A request is done: keep the connection's timer and close or go on."""
@@ -248,7 +247,7 @@ class FastProtocol(Protocol):
                 await response.write_eof()
             is_last = not response.keep_alive or self.door.engine.draining
             if self.door.access_log:
-                self._log(exchange, response.status, 0)
+                self._log(exchange.message, exchange.started, response.status, 0)
         except ConnectionError:
             return
         finally:

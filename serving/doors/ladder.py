@@ -92,7 +92,12 @@ class Undecodable(MillraceError):
     status = 400
 
 
+class PartitionLost(Exception):
+    """The partition of a message went to another reader, who deals with it."""
+
+
 Attempt = Callable[[Message], Awaitable[BaseException | None]]
+Pause = Callable[[float], Awaitable[None]]
 
 
 class Ladder:
@@ -120,23 +125,30 @@ class Ladder:
         self._dead_letters = dead_letters
         self._on_given_up = on_given_up
 
-    async def climb(self, message: Message, error: BaseException, attempt: Attempt) -> BaseException | None:
+    async def climb(
+        self, message: Message, error: BaseException, attempt: Attempt, pause: Pause | None = None
+    ) -> BaseException | None:
         """Deal with a message whose first attempt failed.
 
         :param attempt: runs the message again; gives what failed, or ``None``
+        :param pause: waits so many seconds; default: by the clock
+        :raises PartitionLost: where `attempt` or `pause` raises it
         :return: ``None`` when the message is done with; the error when it must stay, and its reader stop
         """
         attempts = 1
         while attempts <= self.policy.retries and _is_worth_retrying(error):
             self.counts.retried += 1
             longest = min(self.policy.backoff_seconds * 2 ** (attempts - 1), LONGEST_BACKOFF_SECONDS)
-            await sleep(self._clock, longest * random.uniform(0.5, 1.0))
+            await (pause or self._pause)(longest * random.uniform(0.5, 1.0))
             again = await attempt(message)
             if again is None:
                 return None
             error = again
             attempts += 1
         return await self._give_up(message, error, attempts)
+
+    async def _pause(self, seconds: float) -> None:
+        await sleep(self._clock, seconds)
 
     async def _give_up(self, message: Message, error: BaseException, attempts: int) -> BaseException | None:
         where = f"{self.origin} partition {message.partition} offset {message.offset}"

@@ -12,7 +12,7 @@ import orjson
 from ...errors import BadRequest, BodyTooLarge
 from ..models.headers import BINARY_HEADER
 from .binary_body import parse_binary
-from .front import parse_body
+from .http_event import parse_raw
 
 MAX_BODY_BYTES = 64 * 2**20
 GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
@@ -22,7 +22,7 @@ ENCODINGS = ("gzip", "deflate", "identity")
 def read_body(body: Any, content_type: str | None, headers: Mapping[str, str]) -> Any:
     """The body of an event: decompressed, with its binary tensors, or by its content type.
 
-    Nuclio's SDK parses a body itself where the content type is exactly ``application/json``.
+    Nuclio's SDK parses a body itself where the content type is exactly ``application/json``; any other comes as bytes.
 
     :param headers: found in any case
     :raises BadRequest: it is not what its headers say
@@ -31,15 +31,13 @@ def read_body(body: Any, content_type: str | None, headers: Mapping[str, str]) -
     >>> read_body(b'{"x": 1}', "application/json; charset=utf-8", {}), read_body(b"5", "text/plain", {})
     ({'x': 1}, '5')
     """
-    if not isinstance(body, (bytes, bytearray, memoryview, str)):
+    if not isinstance(body, bytes):
         return as_sent(body)
     encoding = headers.get("Content-Encoding")
-    if encoding is not None and not isinstance(body, str):
-        body = decompressed(bytes(body), encoding)
+    if encoding is not None:
+        body = decompressed(body, encoding)
     length = headers.get(BINARY_HEADER)
-    if length is not None and not isinstance(body, str):
-        return parse_binary(bytes(body), length)
-    return parse_body(body, content_type) if body or content_type else None
+    return parse_binary(body, length) if length is not None else parse_raw(body, content_type)
 
 
 def as_sent(value: Any) -> Any:

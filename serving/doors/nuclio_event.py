@@ -34,7 +34,7 @@ def request_event(event: Any) -> HttpEvent:
     content_type = event.content_type or None
     method, path, event_id = event.method, event.path, event.id
     if method.__class__ is bytes:  # where NUCLIO_PYTHON_DECODE_EVENT_STRINGS is off, all texts are bytes
-        content_type = text(content_type)
+        content_type = text(content_type) if content_type else None
         method, path, event_id = text(method), text(path), text(event_id)
     method = method or "POST"
     body = read_body(event.body, content_type, headers)
@@ -54,19 +54,16 @@ def message(event: Any) -> Message:
 
     :param event: a ``nuclio_sdk.Event`` from a trigger of a stream
     """
-    body = event.body
-    if isinstance(body, str):
-        body = body.encode()
-    value = bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else dumps(body)
-    key, headers = None, texts(event.headers)
-    if text(event.trigger.kind) in V3IO_KINDS:
+    value = event.body if isinstance(event.body, bytes) else dumps(event.body)
+    key, headers = None, texts(event.headers) if event.headers else {}
+    if trigger_of(event).kind in V3IO_KINDS:
         value, key, headers = _of_v3io(value, headers)
-    return Message(value, key, headers, int(event.shard_id or 0), int(event.offset or 0))
+    return Message(value, key, headers, event.shard_id or 0, event.offset or 0)
 
 
 def topic_of(event: Any) -> str:
     """The topic under which an event's offset is acknowledged; in older processors it is the path."""
-    return str(text(event.topic or event.path))
+    return text(event.topic or event.path)
 
 
 def trigger_of(event: Any) -> MockTrigger:
@@ -85,12 +82,18 @@ def texts(values: dict[Any, Any]) -> dict[str, str]:
     >>> texts({"content-type": b"text/plain", "n": 1})
     {'content-type': 'text/plain', 'n': '1'}
     """
-    return {str(text(name)): str(text(value)) for name, value in values.items()}
+    return {text(name): text(value) for name, value in values.items()}
 
 
-def text(value: Any) -> Any:
-    """Bytes as text; anything else as it is."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def text(value: Any) -> str:
+    """Bytes or anything else as text.
+
+    >>> text(b"http"), text(5)
+    ('http', '5')
+    """
+    if value.__class__ is str:
+        return value  # type: ignore[no-any-return]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _of_v3io(value: bytes, headers: dict[str, str]) -> tuple[bytes, bytes | None, dict[str, str]]:

@@ -44,27 +44,32 @@ class Delivery:
 class Attempt:
     """One run of a message."""
 
-    __slots__ = ("_moved", "error", "is_over")
+    __slots__ = ("_has_moved", "_waiter", "error", "is_over")
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.is_over = False
-        self._moved = asyncio.Event()
+        self._has_moved = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def end(self, error: BaseException | None) -> None:
         """It has ended, well or with an error."""
         self.error, self.is_over = error, True
-        self._moved.set()
+        self.park()
 
     def park(self) -> None:
         """All that is alive of it is held by batches and joins."""
-        self._moved.set()
+        self._has_moved = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def until_moved(self) -> None:
-        """Wait until it has ended or is held. One at a time may wait."""
-        if not self.is_over:
-            await self._moved.wait()
-            self._moved.clear()
+        """Wait until it has ended or is held since the last call. One at a time may wait."""
+        if not self._has_moved:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+            self._waiter = None
+        self._has_moved = self.is_over
 
     async def until_over(self) -> BaseException | None:
         """Wait for the end."""
@@ -172,7 +177,8 @@ class NuclioReader:
         except BaseException:
             self._left(one)
             raise
-        await attempt.until_moved()
+        if not attempt.is_over:
+            await attempt.until_moved()
         while is_last and not attempt.is_over:
             let_go(self.engine)
             await attempt.until_moved()

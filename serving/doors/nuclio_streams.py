@@ -9,8 +9,9 @@ from typing import Any
 from ...errors import GraphError
 from ...queues.base import Queue
 from ..engine.engine import Engine
+from ..engine.event import MockTrigger
 from ..engine.unit import Unit
-from .nuclio_event import text, topic_of
+from .nuclio_event import topic_of, trigger_of
 from .streams import RealStream, RealStreams
 from .wiring import Wire
 
@@ -35,13 +36,14 @@ class NuclioStreams(RealStreams):
     """
 
     sources: list[Source]
+    _found: dict[tuple[str, str], Source]
 
     async def start(self, engine: Engine) -> None:
         """Open what the graph writes to. On the engine's loop.
 
         :raises Exception: a stream can not be opened
         """
-        self.sources = []
+        self.sources, self._found = [], {}
         await super().start(engine)
 
     async def _read(self, engine: Engine, unit: Unit, stream: RealStream) -> None:
@@ -56,9 +58,16 @@ class NuclioStreams(RealStreams):
 
         :raises GraphError: none
         """
-        name, topic = str(text(event.trigger.name)), topic_of(event)
+        trigger, topic = trigger_of(event), topic_of(event)
+        found = self._found.get((trigger.name, topic))
+        if found is None:
+            found = self._found[trigger.name, topic] = self._source(engine, trigger, topic)
+        return found
+
+    def _source(self, engine: Engine, trigger: MockTrigger, topic: str) -> Source:
+        name = trigger.name
         if not self.sources:
-            return Source(Wire(name, f"{text(event.trigger.kind)}://{topic}"), engine.plan.root)
+            return Source(Wire(name, f"{trigger.kind}://{topic}"), engine.plan.root)
         if len(self.sources) == 1:
             return self.sources[0]
         end = f"/{topic.strip('/')}"

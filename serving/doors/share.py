@@ -26,8 +26,10 @@ class Lane:
 class Share:
     """One partition of this door. A share that was revoked begins no message any more.
 
+    :ivar lanes: those in which a message runs or waits
     :ivar in_flight: messages taken and not done; those that wait in lanes are among them
     :ivar running: the events of those that run or are held by a batch, by offset
+    :ivar gone: set when it was revoked
     :ivar committed: what was committed last
     """
 
@@ -39,6 +41,7 @@ class Share:
     in_flight: int = 0
     is_paused: bool = False
     is_revoked: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def lane(self, number: int) -> Lane:
         """A lane, made when it is new."""
@@ -50,6 +53,7 @@ class Share:
     def revoke(self) -> None:
         """Begin no message any more; those that wait are left to whoever gets the partition."""
         self.is_revoked = True
+        self.gone.set()
         for lane in self.lanes.values():
             self.in_flight -= len(lane.waiting)
             lane.waiting.clear()

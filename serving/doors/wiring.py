@@ -11,18 +11,21 @@ from typing import Any
 from ...errors import GraphError, near
 from ...queues.address import BACKENDS
 from ...queues.base import Settings
-from ..graph.flow import FlowStep
+from ...queues.kafka_address import parse_address
 from ..graph.step import QueueStep
 from .ladder import Policy
 
 POLICY = tuple(one.name for one in fields(Policy))
 STREAM = ("group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letters", "dead_letter",
           "retention_bytes", "options", "secrets", "content_type")  # fmt: skip
-NUCLIO = ("seek_to", "seekTo", "max_workers", "maxWorkers", "num_workers", "numWorkers", "ack_window_size", "name", "kind",
-          "explicit_ack_mode", "explicitAckMode", "worker_allocation_mode", "workerAllocationMode", "attributes",
-          "extra_attributes", "polling_interval_ms", "read_batch_size", "partitions", "annotations",
-          "worker_termination_timeout", "workerTerminationTimeout", "session_timeout", "heartbeat_interval")  # fmt: skip
-"""What ``trigger_args`` may hold for the trigger of a deployed function; it means nothing elsewhere."""
+NUCLIO = ("seek_to", "seekTo", "initial_offset", "consumer_group", "max_workers", "maxWorkers", "num_workers",
+          "numWorkers", "ack_window_size", "name", "kind", "explicit_ack_mode", "explicitAckMode",
+          "worker_allocation_mode", "workerAllocationMode", "work_allocation_mode", "attributes", "extra_attributes",
+          "polling_interval_ms", "read_batch_size", "partitions", "annotations", "worker_termination_timeout",
+          "workerTerminationTimeout", "session_timeout", "heartbeat_interval")  # fmt: skip
+"""What ``trigger_args`` may hold for the trigger of a deployed function; but for the group and the start it means
+nothing elsewhere."""
+START = ("seek_to", "seekTo", "initial_offset")
 SECRET_OPTIONS = ("access_key", "sasl_plain_password", "ssl_password")
 DEAD_LETTERS = "-dead-letters"
 
@@ -70,20 +73,11 @@ class Wiring:
         :param readers: how many functions read it; each has a group of its own
         :raises GraphError: a setting is unknown, or not what it should be
         """
-        where = f"queue '{step.full_name}'"
         settings = {**step.trigger_args, **step.backend, **step.options.given()}
-        check_settings(settings, where)
-        group = settings.get("group")
-        if group and readers > 1:
-            group = f"{group}-{self.current}" if self.current not in ("", "*") else group
         return self.wire(
-            step.full_name,
-            step.path or step.full_name.replace("/", "."),
-            {**settings, "group": group},
-            where=where,
-            partitions=step.shards,
-            retention_hours=step.retention_in_hours,
-        )
+            step.full_name, step.path or step.full_name.replace("/", "."), settings, where=f"queue '{step.full_name}'",
+            partitions=step.shards, retention_hours=step.retention_in_hours, readers=readers,
+        )  # fmt: skip
 
     def wire(
         self,
@@ -94,35 +88,53 @@ class Wiring:
         where: str,
         partitions: int | None = None,
         retention_hours: float | None = None,
+        readers: int = 1,
     ) -> Wire:
-        """The wire for an address and its settings."""
-        url = self.address(path, settings)
-        policy = {key: settings[key] for key in POLICY if settings.get(key) is not None}
-        seek = settings.get("seek_to") or settings.get("seekTo")
-        if seek in ("earliest", "latest"):
-            policy.setdefault("start", seek)
-        options = dict(settings.get("options") or {})
-        if settings.get("access_key"):
-            options["access_key"] = settings["access_key"]
-        for option, secret in (settings.get("secrets") or {}).items():
-            value = self.secret(secret)
-            if value is None:
-                raise GraphError(f"{where}: there is no secret '{secret}' for its option '{option}'; see with_secrets()")
-            options[option] = value
-        return Wire(
-            name,
-            url,
-            str(settings.get("group") or self.default_group),
-            Settings(
-                partitions=partitions,
-                retention_seconds=None if retention_hours is None else retention_hours * 3600,
-                retention_bytes=settings.get("retention_bytes"),
-                options=options,
-            ),
-            Policy.of(policy, where=where),
-            self.address(settings.get("dead_letters") or settings.get("dead_letter") or url + DEAD_LETTERS, settings),
-            settings.get("content_type"),
+        """The wire for an address and its settings.
+
+        :param where: whose they are, for errors
+        :raises GraphError: a setting is unknown, or not what it should be
+        """
+        check_settings(settings, where)
+        _check_number(retention_hours, float, f"{where}: retention_in_hours")
+        for number, called in ((partitions, "shards"), (settings.get("retention_bytes"), "retention_bytes")):
+            _check_number(number, int, f"{where}: {called}")
+        url, group_there = _without_group(self.address(path, settings, where))
+        group = settings.get("group") or settings.get("consumer_group") or group_there
+        if group and readers > 1 and self.current not in ("", "*"):
+            group = f"{group}-{self.current}"
+        kept = Settings(
+            partitions=partitions,
+            retention_seconds=None if retention_hours is None else retention_hours * 3600,
+            retention_bytes=settings.get("retention_bytes"),
+            options=self._options(settings, where),
         )
+        return Wire(
+            name, url, str(group or self.default_group), kept, Policy.of(_policy(settings, where), where=where),
+            self._dead_letters(url, settings, where, is_placed="://" in path), settings.get("content_type"),
+        )  # fmt: skip
+
+    def _dead_letters(self, url: str, settings: Mapping[str, Any], where: str, *, is_placed: bool) -> str:
+        """Where what fails goes to; a mere name is beside the stream.
+
+        :param is_placed: the stream's own address is complete
+        """
+        name = settings.get("dead_letters") or settings.get("dead_letter")
+        if not name:
+            return url.rstrip("/") + DEAD_LETTERS
+        if is_placed and "://" not in name:
+            return f"{url.rstrip('/').rpartition('/')[0]}/{name.strip('/')}"
+        return self.address(name, settings, where)
+
+    def _options(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The backend's options, with the secrets among them."""
+        options = dict(settings.get("options") or {})
+        for option, name in (settings.get("secrets") or {}).items():
+            value = self.secret(name)
+            if value is None:
+                raise GraphError(f"{where}: there is no secret '{name}' for its option '{option}'; see with_secrets()")
+            options[option] = value
+        return options
 
     @property
     def default_group(self) -> str:
@@ -130,12 +142,16 @@ class Wiring:
         name = self.function if self.current in ("", "*") else f"{self.function}-{self.current}"
         return f"{name}-consumer-group"
 
-    def address(self, path: str, settings: Mapping[str, Any]) -> str:
-        """A full address; a bare path is a topic of the Kafka brokers that are named, or else an embedded log."""
+    def address(self, path: str, settings: Mapping[str, Any], where: str = "") -> str:
+        """A full address; a bare path is a topic of the Kafka brokers that are named, or else an embedded log.
+
+        :raises GraphError: no queues have such addresses
+        """
         if "://" in path:
             scheme = path.partition("://")[0]
             if scheme not in BACKENDS:
-                raise GraphError(f"'{path}': there are no queues '{scheme}://'{near(scheme, BACKENDS)}")
+                whose = f"{where}: " if where else ""
+                raise GraphError(f"{whose}'{path}': there are no queues '{scheme}://'{near(scheme, BACKENDS)}")
             return path
         brokers = settings.get("kafka_brokers") or settings.get("kafka_bootstrap_servers")
         topic = re.sub(r"[^A-Za-z0-9._-]+", ".", path).strip(".")
@@ -151,27 +167,56 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     """Refuse settings that no stream has, and secrets written in the clear.
 
     :raises GraphError: says which
+
+    >>> check_settings({"retires": 3}, "queue 'orders'")
+    Traceback (most recent call last):
+    ...
+    millrace.errors.GraphError: queue 'orders' has no setting 'retires'; did you mean 'retries'?
     """
     known = (*POLICY, *STREAM, *NUCLIO)
     for name, value in settings.items():
         if name not in known:
             raise GraphError(f"{where} has no setting '{name}'{near(name, known)}")
-        if name in ("options", "secrets") and not isinstance(value, Mapping):
-            raise GraphError(f"{where}: {name}= is a mapping, not {type(value).__name__}")
-    for name in SECRET_OPTIONS:
-        if name in (settings.get("options") or {}):
+        if name in _KINDS and value is not None and not isinstance(value, _KINDS[name]):
+            raise GraphError(f"{where}: {name}={value!r:.60} is no {_WORDS[_KINDS[name]]}")
+    for name in (*(settings.get("options") or {}), *(("access_key",) if settings.get("access_key") else ())):
+        if name in SECRET_OPTIONS:
             raise GraphError(
-                f"{where}: '{name}' must not stand in the graph; name a secret: secrets={{'{name}': 'NAME'}}"
+                f"{where}: '{name}' must not stand in the graph, which is written into files; declare a secret with "
+                f"with_secrets() and name it: secrets={{'{name}': 'NAME'}}"
             )
 
 
-def readers_of(flow: FlowStep) -> dict[str, set[str]]:
-    """Which functions read each queue of a flow, by the queue step's full name; ``""`` is the parent."""
-    found: dict[str, set[str]] = {}
-    for step in flow.steps.values():
-        if isinstance(step, FlowStep):
-            found |= readers_of(step)
-        elif isinstance(step, QueueStep):
-            after = (other for other in flow.steps.values() if step.name in other.after)
-            found[step.full_name] = {other.function or flow.function or "" for other in after}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "options": Mapping, "secrets": Mapping, "group": str, "consumer_group": str, "dead_letters": str,
+    "dead_letter": str, "content_type": str, "kafka_brokers": (str, list, tuple),
+    "kafka_bootstrap_servers": (str, list, tuple),
+}  # fmt: skip
+_WORDS: dict[Any, str] = {Mapping: "mapping", str: "text", (str, list, tuple): "text or list of texts"}
+
+
+def _policy(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings that say how a stream is consumed; its start under one of its several names."""
+    found = {key: settings[key] for key in POLICY if settings.get(key) is not None}
+    for name in START:
+        start = settings.get(name)
+        if start is None:
+            continue
+        if str(start).lower() not in ("earliest", "latest"):
+            raise GraphError(f"{where}: {name}={start!r} is neither 'earliest' nor 'latest'")
+        found.setdefault("start", str(start).lower())
     return found
+
+
+def _check_number(value: Any, kind: type, what: str) -> None:
+    kinds = (int, float) if kind is float else (int,)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
+        raise GraphError(f"{what}={value!r} must be a{' whole' if kind is int else ''} number over 0")
+
+
+def _without_group(url: str) -> tuple[str, str | None]:
+    """An address and the consumer group in it, which Kafka's may have; checked as far as can be without a broker."""
+    if not url.startswith("kafka://"):
+        return url, None
+    address = parse_address(url)
+    return address.url, address.group

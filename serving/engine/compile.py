@@ -78,6 +78,9 @@ class Compiler:
         root, leaves = Segment(info), Segment(info)
         self.flow(flow, prefix, None, root, leaves, function)
         entries = [unit for _, unit in self.entries.values()]
+        if not root.outlets:
+            # A child function that starts behind its queues does so, too, with what comes from elsewhere.
+            root.outlets = tuple(dict.fromkeys(one for unit in entries for one in unit.outlets))
         answers = finish(root, leaves, entries, self.catchers, default_responder=default_responder)
         plan = Plan(
             self.title, _without_empty(root), answers, flow.engine or "async", self.entries, self.objects,

@@ -38,6 +38,7 @@ class Engine:
     :param context: the context that its steps share
     :ivar gate: bounds and counts the events inside
     :ivar holds: the batches and joins, each before those that it leads to
+    :ivar faults: what keeps it from serving, such as a stream that is not read any more
     """
 
     def __init__(self, plan: Plan, context: GraphContext, *, max_in_flight: int | None = None) -> None:
@@ -55,6 +56,7 @@ class Engine:
         self.inline = plan.inline and limit is None
         self.chain = plan.chain if self.inline else None
         self.backlog: Callable[[], int] = lambda: 0
+        self.faults: list[str] = []
         self._thread = LoopThread(f"millrace-{context.name}")
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread_id: int | None = None
@@ -327,8 +329,8 @@ class Engine:
         self._thread.adopt(self._own_loop)
 
     def not_ready(self) -> list[str]:
-        """The paths of the models that can not serve yet."""
-        return [path for path, one in self.plan.objects.items() if getattr(one, "ready", True) is False]
+        """The paths of the models that can not serve yet, and what else keeps the engine from serving."""
+        return self.faults + [path for path, one in self.plan.objects.items() if getattr(one, "ready", True) is False]
 
     async def flush(self) -> None:
         """Let go all that batches and joins hold, and wait until every event is done. On the engine's loop.

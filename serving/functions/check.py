@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import MillraceError
+from ..doors.queue_steps import queue_problems
 from ..engine.check import call_problems
 from ..engine.context import GraphContext
 from ..engine.names import Source
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def function_problems(function: ServingFunction, sources: list[Source]) -> list[MillraceError]:
-    """The faults of a function's graph, then those of single steps: names that nothing has, wrong parameters.
+    """The faults of a function's graph, then those of single steps: settings of queues, names that nothing has, wrong
+    parameters.
 
     :param sources: where names are looked up first
     """
     shop = make_workshop(function, sources, GraphContext(name=function.name))
-    return [*problems(function.graph, function.spec.functions), *call_problems(function.graph, shop)]
+    return [
+        *problems(function.graph, function.spec.functions),
+        *queue_problems(function.graph, function.name),
+        *call_problems(function.graph, shop),
+    ]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..doors.queue_steps import readers_of
 from ..doors.streams import RealStreams
-from ..doors.wiring import Wiring, readers_of
+from ..doors.wiring import Wiring
 from ..engine.context import GraphContext
 from ..graph.flow import FlowStep
 from .triggers import stream_triggers

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import MillraceError
 from ...queues.message import Message
+from ..doors.queue_steps import queue_problems
 from ..doors.queues import MemoryStreams, Streams
 from ..engine.call import Workshop
 from ..engine.clock import Clock
@@ -16,7 +17,7 @@ from ..engine.engine import Engine
 from ..engine.messages import dumps
 from ..engine.names import Namespace, Source
 from ..engine.plan import Plan
-from ..graph.checks import validate
+from ..graph.checks import raise_first, validate
 from ..graph.flow import FlowStep
 from .code import load_code
 from .real import StreamsAt, real_streams
@@ -46,6 +47,7 @@ def make_engine(
     """
     spec = function.spec
     validate(function.graph, spec.functions)
+    raise_first(list(queue_problems(function.graph, function.name)))
     context = GraphContext(
         name=function.name,
         parameters=spec.parameters,

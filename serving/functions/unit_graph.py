@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import SpecError
-from ..deploy.cut import cut, queues, readers, runs
+from ..deploy.cut import cut, first_functions, queues, readers, runs, with_sources
 from ..deploy.streams import complete, dead_letters_of, group_of, settings_of, stream_of
 from ..deploy.target import Target
 from ..deploy.trigger import StreamTrigger, stream_trigger
@@ -85,13 +85,15 @@ def _part(graph: dict[str, Any], child: str, function: str) -> Part:
             writes.append(dead_letters_of(queue))
         if not following or queue.get("after"):
             writes.append(queue["path"])
-    return Part(child, f"{function}-{child}" if child else function, own, reads, writes)
+    whole = with_sources(own, graph, child)
+    return Part(child, f"{function}-{child}" if child else function, whole, reads, writes)
 
 
 def _reading(flow: Mapping[str, Any], path: str) -> set[str]:
     """The functions that read a queue of a flow."""
     around = flow.get("function") or ""
-    return {flow["steps"][one].get("function") or around for one in readers(flow, path.rpartition("/")[2])}
+    following = readers(flow, path.rpartition("/")[2])
+    return {name for one in following for name in first_functions(flow["steps"][one], around)}
 
 
 def _in_order(parent: Part, children: list[Part]) -> list[Part]:

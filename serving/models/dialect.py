@@ -138,11 +138,7 @@ def write_tensors(
 ) -> Any:  # fmt: skip
     """The answer in tensors; a :class:`Response` in bytes where the request asks for binary outputs."""
     names = [one["name"] for one in declared if "name" in one] if declared else []
-    usual = write_usual(names[0] if names else "output-0", outputs) if asked is TENSORS and len(names) < 2 else None
-    if usual is not None:
-        tensors, chunks = [usual], []
-    else:
-        tensors, chunks = encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)
+    tensors, chunks = _encode(outputs, asked, names)
     answer: dict[str, Any] = {"model_name": name, "id": answer_id, "outputs": tensors}
     if version:
         answer["model_version"] = version
@@ -153,3 +149,11 @@ def write_tensors(
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     body, length = join_binary(head, chunks)
     return Response({BINARY_HEADER: str(length)}, body, BINARY_TYPE)
+
+
+def _encode(outputs: Any, asked: Asked, names: list[str]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    if asked is TENSORS and len(names) < 2:
+        usual = write_usual(names[0] if names else "output-0", outputs)
+        if usual is not None:
+            return [usual], []
+    return encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)

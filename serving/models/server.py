@@ -217,7 +217,8 @@ class V2ModelServer:
         """Serve one request: the operation is what the path says behind the model's name."""
         if self._awaits:
             return self._do_event_async(event)  # whoever calls super().do_event() awaits it
-        op = self._operation(event)
+        rest = event._rest
+        op = rest[0] if rest is not None and len(rest) == 1 else self._operation(event)
         if op in BUILT_IN and event.method in POSTED:
             event.body = self._infer(event, op)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from .datatypes import DTYPES
 
 _FORMATS = {name: (DTYPES[name], DTYPES[name].char) for name in ("FP32", "FP64", "INT32", "INT64")}
+_LARGEST = {"f": float(np.finfo("f4").max)}  # struct makes infinity of what is larger
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items() if name not in ("BYTES", "FP16")}
-# For more numbers than this numpy is faster than Python's sum.
+_MOST = sys.float_info.max
+# For more numbers than this numpy is faster.
 _FEW = 64
 
 
@@ -30,16 +33,17 @@ def read_usual(inputs: list[Any]) -> NDArray[Any] | dict[str, NDArray[Any]] | No
     >>> read_usual([{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, "2"]}])
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for tensor in inputs:
-        if tensor.__class__ is not dict or "parameters" in tensor:
-            return None
-        name, data, shape, datatype = map(tensor.get, ("name", "data", "shape", "datatype"))
-        if name.__class__ is not str or datatype.__class__ is not str or datatype not in _FORMATS:
-            return None
-        array = _array(data, shape, *_FORMATS[datatype])
-        if array is None or not name or name in arrays:
-            return None
-        arrays[name] = array
+    try:
+        for tensor in inputs:
+            name, (dtype, code) = tensor["name"], _FORMATS[tensor["datatype"]]
+            if name.__class__ is not str or not name or name in arrays or "parameters" in tensor:
+                return None
+            array = _array(tensor["data"], tensor["shape"], dtype, code)
+            if array is None:
+                return None
+            arrays[name] = array
+    except (KeyError, TypeError):
+        return None
     return array if len(arrays) == 1 else arrays
 
 
@@ -57,13 +61,11 @@ def _array(data: Any, shape: Any, dtype: np.dtype[Any], code: str) -> NDArray[An
     try:
         packed = struct.pack(f"{count}{code}", *values)
         array: NDArray[Any] = np.ndarray(shape, dtype, bytearray(packed))  # a bytearray, so that a model may write
-        if dtype.kind == "f":
-            # Sums that overflow are looked at again, like NaN.
-            is_finite = math.isfinite(sum(values)) if count <= _FEW else bool(np.isfinite(array).all())
-            return array if is_finite else None
+        # No number is larger than the length of all together, which is NaN or infinite where one of them is.
+        is_finite = math.hypot(*values) <= _LARGEST.get(code, _MOST) if count <= _FEW else np.isfinite(array).all()
     except (struct.error, OverflowError, TypeError, ValueError):
         return None
-    return array
+    return array if is_finite else None
 
 
 def _flat(rows: list[Any], shape: list[Any]) -> list[Any] | None:

@@ -1,7 +1,7 @@
-"""A Nuclio worker around a function: the real SDK's events, context, platform and responses, and a loop as in its wrapper.
+"""A Nuclio worker around a function: the real SDK's events, context, platform and responses, on a loop of its own.
 
-What the processor (which is Go) does before and after is done here by hand, as its sources say: which fields an event of
-a trigger has, how a response's body is encoded, and that the highest acknowledged offset of a partition counts.
+What the processor (which is Go) does before and after is done here by hand, as its sources say: which fields an event
+of a trigger has, how a response's body is encoded, and that the highest acknowledged offset of a partition counts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def message(value, *, offset, partition=0, headers=None, topic="topic", kind="ka
     """The event of a stream's message. Kafka's headers are bytes, and its key is not delivered."""
     headers = {name: text.encode() for name, text in (headers or {}).items()}
     path = "/" if kind.startswith("v3io") else topic
-    return _event(value, kind=kind, name=trigger, path=path, shard_id=partition, offset=offset, topic=topic, headers=headers)
+    return _event(
+        value, kind=kind, name=trigger, path=path, shard_id=partition, offset=offset, topic=topic, headers=headers
+    )
 
 
 def _event(body, *, kind, raw=False, name="default-http", **given):

@@ -1,4 +1,4 @@
-"""Flows behind every door: what is filtered, caught, refused, answered by hand, or streamed. The bytes are written out."""
+"""Flows behind every door: what is filtered, caught, refused, answered by hand, or streamed, in bytes written out."""
 
 import asyncio
 import json
@@ -69,7 +69,8 @@ RESPONSES = {
     "headers": (Response(headers={"X-Shop": "7", "Cache-Control": "no-store"}, body="ok"),
                 Reply(200, TEXT, b"ok", (("cache-control", "no-store"), ("x-shop", "7")))),
     "number in a header": (Response(headers={"X-Count": 7}, body="ok"), Reply(200, TEXT, b"ok", (("x-count", "7"),))),
-    "redirect": (Response(headers={"Location": "/there"}, status_code=303), Reply(303, None, b"", (("location", "/there"),))),
+    "redirect": (Response(headers={"Location": "/there"}, status_code=303),
+                 Reply(303, None, b"", (("location", "/there"),))),
     "no content": (Response(body="not sent", status_code=204), Reply(204, None, b"")),
     "not modified": (Response(headers={"ETag": '"1"'}, status_code=304), Reply(304, None, b"", (("etag", '"1"'),))),
 }  # fmt: skip
@@ -92,18 +93,21 @@ def test_a_response_keeps_its_status_headers_and_body_behind_every_door(name):
         (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}, b"a=1"), (b"plain", {}, b"plain"),
         (b"5", {"Content-Type": "text/plain"}, "5"), (b"\xe9", {"Content-Type": "text/plain; charset=latin-1"}, "é"),
         (b"\x00\xff", {"Content-Type": "application/octet-stream"}, b"\x00\xff"), (b"", {}, None),
-        (b"", {"Content-Type": "application/json"}, None), (b"[null, 1e3]", {"Content-Type": "application/json"}, [None, 1e3]),
+        (b"", {"Content-Type": "application/json"}, None),
+        (b"[null, 1e3]", {"Content-Type": "application/json"}, [None, 1e3]),
+        (b'"5"', {"Content-Type": "application/json"}, "5"),
     ],
 )  # fmt: skip
 def test_a_step_sees_the_same_body_behind_every_door(body, headers, seen):
-    found = asked(flow(lambda event: repr(event)), Request(body=body, headers=headers))
+    found = asked(flow(repr), Request(body=body, headers=headers))
     assert found.body.decode() == repr(seen)
 
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        (b"{", "application/json"), (b'{"a": NaN}', "application/json"), (b'{"a": 1} ', "application/json; charset=utf-8"),
+        (b"{", "application/json"), (b'{"a": NaN}', "application/json"),
+        (b'{"a": 1} ', "application/json; charset=utf-8"),
         (b"[Infinity]", "application/json"), (b'"\\ud800"', "application/json"), (b"\xff", "text/plain"),
         (b"1", "text/plain; charset=klingon"),
     ],

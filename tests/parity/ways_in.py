@@ -1,4 +1,4 @@
-"""The same graph behind each door, and what a client gets from it: status, content type, headers and the body's bytes."""
+"""The same graph behind each door, and what a client gets from it: status, type, headers and the body's bytes."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ CLIENTS = ("kafka-python", "confluent-kafka")
 QUICK = {
     "session_timeout_ms": 6_000,
     "heartbeat_interval_ms": 200,
+    "fetch_max_wait_ms": 20,
     "drain_timeout_seconds": 10.0,
     "max_request_size": 20_000_000,
 }

@@ -176,6 +176,18 @@ async def test_topic_that_must_exist_is_not_made(topic: Topic) -> None:
     await queue.close()
 
 
+async def test_queue_that_can_not_be_opened_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    async def close(self: MemoryTopic) -> None:
+        closed.append(self.url)
+
+    monkeypatch.setattr(MemoryTopic, "close", close)
+    with pytest.raises(TopicNotFound):
+        await open_queue("memory://nothing", Settings(must_exist=True))
+    assert closed == ["memory://nothing"]
+
+
 async def test_topics_of_a_directory_are_listed(tmp_path: Path) -> None:
     (tmp_path / "no topic").mkdir()
     (tmp_path / "another database").mkdir()

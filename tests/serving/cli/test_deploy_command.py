@@ -153,6 +153,14 @@ def test_invoke_prints_the_answer_as_json(here, capsys):
     assert (asked.method, asked.body, asked.headers["x-user"]) == ("POST", b"21", "me")
 
 
+def test_invoke_takes_the_content_type_from_the_files_name_unless_it_is_given(here, tmp_path):
+    here.put("fraud-demo", "ready")
+    (tmp_path / "event.csv").write_text("1,2")
+    assert run(["invoke", "fraud-demo", "--body-file", "event.csv"]) == 0
+    assert run(["invoke", "fraud-demo", "--body", "x", "--header", "content-type: text/plain"]) == 0
+    assert [one.headers["Content-Type"] for one in here.invoked] == ["text/csv", "text/plain"]
+
+
 def test_invoke_of_a_function_that_answers_with_an_error_ends_with_1(here, capsys):
     here.put("fraud-demo", "ready")
     here.answer = (422, "application/json", b'{"error": "no inputs"}')

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import doctest
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import pytest
 from millrace.queues.address import open_queue
 from millrace.queues.base import Commit, Settings
 from millrace.queues.message import Message
+from millrace.serving.cli import progress, table
 from millrace.serving.cli.main import run
 
 sys.path.append(str(Path(__file__).parents[2] / "queues"))
@@ -45,6 +49,21 @@ def fill(url: str, *values: str, partitions: int = 1, group: str | None = None) 
             return first
 
     return asyncio.run(filled())
+
+
+def interrupted(program: subprocess.Popen[bytes]) -> int:
+    """The exit code after Ctrl-C; pressed again when it came just before the program began to wait for a key."""
+    for _ in range(20):
+        program.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return program.wait(1)
+    program.kill()
+    return program.wait()
+
+
+async def read(url: str) -> list[Message]:
+    async with await open_queue(url) as queue:
+        return await queue.read(0, 0)
 
 
 def told(capsys) -> str:
@@ -186,6 +205,22 @@ def test_purge_asks_first_and_says_who_has_not_read(tmp_path, capsys, monkeypatc
     assert told(capsys).startswith(f"{url}: {left} messages")
 
 
+def test_ctrl_c_at_the_question_deletes_nothing(tmp_path):
+    url = f"log://{tmp_path}/orders"
+    fill(url, *"abc")
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "millrace", "queue", "purge", url]
+    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+        assert program.stdout is not None
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += os.read(program.stdout.fileno(), 1_000)
+        assert interrupted(program) == 130
+    os.close(parent)
+    os.close(child)
+    assert len(asyncio.run(read(url))) == 3
+
+
 def test_purge_without_anybody_to_ask_wants_yes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     assert run(["queue", "purge", f"log://{tmp_path}/orders"]) == 2
@@ -266,6 +301,11 @@ def test_help_of_the_command_lists_its_actions(capsys):
     assert run(["queue", "--help"]) == 0
     shown = told(capsys)
     assert all(f"    {action} " in shown for action in ("list", "show", "tail", "replay", "purge"))
+
+
+@pytest.mark.parametrize("module", [progress, table])
+def test_examples_in_docstrings_are_true(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_traceback_is_shown_only_when_asked_for(tmp_path, capsys):

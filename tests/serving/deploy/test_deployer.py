@@ -39,11 +39,19 @@ def test_deploying_twice_with_nothing_changed_hands_nothing_in(dashboard):
     assert dashboard.handed_in() == ["hello"]
 
 
+def test_the_same_deployment_that_is_under_way_is_waited_for_and_not_handed_in_again(dashboard):
+    run(dashboard, unit("hello"))
+    dashboard.functions["hello"].states = [State("building"), State("building"), State("building"), State("ready")]
+    lines: list[str] = []
+    assert run(dashboard, unit("hello"), lines=lines)[0].state == "ready"
+    assert lines == ["hello: building", "hello: ready"] and dashboard.handed_in() == ["hello"]
+
+
 def test_a_change_is_handed_in_with_the_version_it_is_based_on(dashboard):
     run(dashboard, unit("hello"))
     (done,) = run(dashboard, unit("hello", replicas=2))
     assert done.change == "updated"
-    assert dashboard.calls("PUT") == ["PUT /api/functions/hello"]
+    assert [one.body["metadata"]["resourceVersion"] for one in dashboard.asked if one.method == "PUT"] == ["1"]
     assert dashboard.functions["hello"].version == 2 and dashboard.functions["hello"].spec["minReplicas"] == 2
 
 
@@ -203,8 +211,7 @@ def test_an_update_upon_an_old_version_is_made_upon_the_new_one(dashboard):
     dashboard.put("hello", "ready")
     dashboard.fail("PUT /api/functions", 409)
     run(dashboard, unit("hello"))
-    versions = [one.body["metadata"].get("resourceVersion") for one in dashboard.asked if one.method == "PUT"]
-    assert len(versions) == 2 and dashboard.functions["hello"].version == 2
+    assert len(dashboard.calls("PUT")) == 2 and dashboard.functions["hello"].version == 2
 
 
 def test_a_function_that_somebody_creates_first_is_updated(dashboard):

@@ -306,3 +306,46 @@ def test_event_has_the_message_s_offset_key_and_trace(tmp_path):
 
     asyncio.run(main())
     assert seen == [("text", "k", 0, trace)]
+
+
+def test_message_that_waits_for_its_next_try_is_let_go_when_the_door_stops_and_is_no_dead_letter(tmp_path):
+    url = f"log://{tmp_path}/q"
+
+    def step(n):
+        raise ConnectionError("away")
+
+    async def main():
+        policy = Policy(retries=5, backoff_seconds=3600, commit_seconds=0.01)
+        async with reading(url, step, policy=policy, messages=numbers(3), dead_letters=letters_at) as (door, queue, task):
+            await until(lambda: door.counts.retried == 1)
+            door.stop()
+            await asyncio.wait_for(task, 5)
+            return door.counts.dead_lettered, await queue.lag("g")
+
+    assert asyncio.run(main()) == (0, {0: 3})
+
+
+def test_message_that_does_not_end_is_left_to_the_next_reader_after_a_bounded_time(tmp_path):
+    async def step(n):
+        await asyncio.Event().wait()
+
+    async def main():
+        policy = Policy(drain_seconds=0.05, **QUICK)
+        async with reading(f"log://{tmp_path}/q", step, policy=policy, messages=numbers(1)) as (door, queue, task):
+            await until(lambda: door.in_flight == 1)
+            door.stop()
+            await asyncio.wait_for(task, 5)
+            return await queue.lag("g"), door.engine.gate.inside, door.counts
+
+    lag, inside, counts = asyncio.run(main())
+    assert lag == {0: 1} and inside == 0 and (counts.done, counts.dead_lettered) == (0, 0)
+
+
+def test_nothing_is_kept_of_messages_that_are_done(tmp_path):
+    async def main():
+        policy = Policy(ordering="none", **QUICK)
+        async with reading(f"log://{tmp_path}/q", lambda n: n, policy=policy, messages=numbers(300)) as (door, *_):
+            await until(lambda: door.counts.done == 300)
+            return [(share.lanes, share.running, share.in_flight) for share in door._shares.values()]
+
+    assert asyncio.run(main()) == [({}, {}, 0)]

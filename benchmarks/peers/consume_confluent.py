@@ -1,0 +1,48 @@
+"""confluent-kafka in a plain loop: `consume_confluent.py consume | poll BROKERS`."""
+
+from __future__ import annotations
+
+import sys
+
+from confluent_kafka import Consumer, KafkaException
+from consume_protocol import BATCH, Commits, Work, answer
+from line_protocol import versions_of
+
+WAY, BROKERS = sys.argv[1:]
+WAIT_SECONDS = 0.1
+
+
+def in_batches(work: Work, consumer: Consumer) -> None:
+    commits = Commits(lambda: consumer.commit(asynchronous=False))
+    while not work.is_done:
+        for message in consumer.consume(BATCH, WAIT_SECONDS):
+            if message.error():
+                raise KafkaException(message.error())
+            work.do(message.value())
+        commits.perhaps()
+
+
+def one_by_one(work: Work, consumer: Consumer) -> None:
+    commits = Commits(lambda: consumer.commit(asynchronous=False))
+    while not work.is_done:
+        message = consumer.poll(WAIT_SECONDS)
+        if message is None:
+            continue
+        if message.error():
+            raise KafkaException(message.error())
+        work.do(message.value())
+        commits.perhaps()
+
+
+def consume(work: Work, topic: str, group: str) -> None:
+    settings = {"bootstrap.servers": BROKERS, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer(settings)
+    consumer.subscribe([topic])
+    try:
+        (in_batches if WAY == "consume" else one_by_one)(work, consumer)
+        consumer.commit(asynchronous=False)
+    finally:
+        consumer.close()
+
+
+answer(consume, versions_of("confluent-kafka"))

@@ -1,0 +1,91 @@
+"""``compose.yaml``: valid by the Compose Specification; parent, children and Kafka start in the right order."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import millrace
+
+SHOP = str(Path(__file__).parent / "shop" / "orders.py")
+SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
+
+
+def export(function, folder):
+    """What the file says; it is valid."""
+    out = Path(function.export("compose", str(folder / "out")))
+    found = yaml.safe_load((out / "compose.yaml").read_text())
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def flow():
+    function = millrace.new_function("f")
+    function.set_topology("flow").to(name="s", handler="(event)").respond()
+    return function
+
+
+def test_the_schema_refuses_an_unknown_key():
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"services": {"f": {"image": "f", "imgae": "f"}}}, SCHEMA)
+
+
+def test_a_function_without_queues_is_one_service(tmp_path):
+    found = export(flow(), tmp_path)
+    assert list(found["services"]) == ["f"] and "volumes" not in found
+    assert found["services"]["f"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_readers_start_before_writers_and_all_after_kafka(tmp_path):
+    services = export(millrace.import_function(SHOP), tmp_path)["services"]
+    before = {name: list(one.get("depends_on", {})) for name, one in services.items()}
+    assert before == {
+        "kafka": [], "orders-audit": ["kafka"], "orders-billing": ["kafka", "orders-audit"],
+        "orders": ["kafka", "orders-audit", "orders-billing"],
+    }  # fmt: skip
+    assert services["orders"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
+
+
+def test_all_functions_talk_to_the_kafka_that_comes_along(tmp_path):
+    export(millrace.import_function(SHOP), tmp_path)
+    for spec in (tmp_path / "out" / "image").glob("function-spec*.yaml"):
+        paths = [step["path"] for step in yaml.safe_load(spec.read_text())["spec"]["graph"]["steps"].values()
+                 if step["kind"] == "queue"]  # fmt: skip
+        assert paths and all(path.startswith("kafka://kafka:9092/") for path in paths)
+
+
+def test_each_service_runs_its_part_of_one_image(tmp_path):
+    services = export(millrace.import_function(SHOP), tmp_path)["services"]
+    assert {services[name]["image"] for name in ("orders", "orders-audit")} == {"orders:latest"}
+    assert services["orders-audit"]["command"] == ["function-spec-audit.yaml", "--function", "audit"]
+    assert (tmp_path / "out" / "image" / "function-spec-audit.yaml").is_file()
+
+
+def test_secrets_come_from_the_environment_of_who_starts_it(tmp_path):
+    function = flow().with_secrets("inline", {"TOKEN": "s3cr3t-value"}).set_env("PRICE", "5$")
+    environment = export(function, tmp_path)["services"]["f"]["environment"]
+    assert environment["MILLRACE_SECRET_TOKEN"] == "${MILLRACE_SECRET_TOKEN:?a secret, set it in the environment}"
+    assert environment["PRICE"] == "5$$"  # a dollar, and not a variable
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"s3cr3t" not in written
+
+
+def test_limits_and_hardening_are_those_of_the_cluster(tmp_path):
+    service = export(flow().with_limits(mem="512Mi", cpu=0.5), tmp_path)["services"]["f"]
+    assert (service["mem_limit"], service["cpus"]) == ("512m", "0.5")
+    assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+
+
+def test_exporting_twice_writes_the_same_bytes(tmp_path):
+    def state():
+        return {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    export(millrace.import_function(SHOP), tmp_path)
+    first = state()
+    export(millrace.import_function(SHOP), tmp_path)
+    assert state() == first
