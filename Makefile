@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+LOG := $(VENV)/set-up.log
 
-.PHONY: help demo test soak check bench docs clean
+.PHONY: help demo test soak kafka check bench docs clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 10
@@ -14,7 +15,8 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Millrace needs Python 3.11 or later; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]' 2>$(LOG) \
+		|| { cat $(LOG); exit 1; }  # setuptools warns of every editable package in 20 lines
 	@touch $@
 
 demo: $(STAMP)  ## Train two models on the iris data and serve their ensemble
@@ -27,6 +29,9 @@ test: $(STAMP)  ## Run every test (a few minutes)
 soak: $(STAMP)  ## Slow load and fault tests; SOAK=short for the form that CI runs
 	@echo "==> Running the load and fault tests"
 	@SOAK=$(SOAK) $(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
+
+kafka: $(STAMP)  ## A Kafka broker on localhost until Ctrl-C; prints KAFKA_BOOTSTRAP_SERVERS (needs Java and Maven)
+	@$(BIN)/python tests/kafka/broker.py run
 
 check: $(STAMP)  ## Lint and type-check
 	@echo "==> ruff"

@@ -11,7 +11,6 @@ What is compared is what can be: `confluent-kafka, consume()` is the client's ow
 import sys
 import tempfile
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 if "benchmarks" not in sys.modules:  # run by path: this directory has an http.py, which must not hide the library's
@@ -57,8 +56,8 @@ def on_kafka(brokers: str) -> tuple[Subject, ...]:
         Subject("millrace on kafka-python", "consume_millrace.py", arguments=(url, "kafka-python")),
         Subject("kafka-python", "consume_kafka_python.py", arguments=(brokers,)),
         Subject("aiokafka", "consume_aiokafka.py", environment="faststream", arguments=(brokers,)),
-        faststream("faststream on confluent-kafka", "confluent", "single"),
-        faststream("faststream on confluent-kafka, batches", "confluent", "batch"),
+        faststream("faststream on confluent-kafka", "confluent-kafka", "single"),
+        faststream("faststream on confluent-kafka, batches", "confluent-kafka", "batch"),
         faststream("faststream on aiokafka", "aiokafka", "single"),
         faststream("faststream on aiokafka, batches", "aiokafka", "batch"),
         Subject("quix streams", "consume_quix.py", environment="quixstreams", arguments=(brokers,)),
@@ -92,6 +91,12 @@ class Store:
         self._peer.close()
 
 
+def _named(subject: Subject, versions: dict[str, str]) -> dict[str, str]:
+    """The versions of a peer; a client that it brings along says whose it is."""
+    of = f" ({subject.environment})" if subject.environment else ""
+    return {name if name.startswith(subject.environment) else name + of: text for name, text in versions.items()}
+
+
 def measure(results: Results, subjects: tuple[Subject, ...], store: Store, options: Options) -> None:
     """Rates and CPU times of all subjects, in turn, the turn the other way in every second round."""
     peers: dict[str, Peer] = {}
@@ -108,7 +113,7 @@ def measure(results: Results, subjects: tuple[Subject, ...], store: Store, optio
         for subject in (subject for subject in subjects if options.takes(subject.name)):
             try:
                 peers[subject.name] = peer = Peer(subject, install=options.may_install)
-                results.versions.update(peer.versions)
+                results.versions.update(_named(subject, peer.versions))
                 counts[subject.name] = large if store.consume(peer, small) < FAST_SECONDS else small
             except (PeerUnavailable, WrongAnswer) as reason:
                 drop(subject.name, reason)

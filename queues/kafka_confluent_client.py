@@ -28,6 +28,8 @@ class ConfluentClient(Client):
 
     def transactor(self, name: str) -> Transactor:
         settings = {**self._writing("connection", "producer", "transaction"), "transactional.id": name}
+        timeouts = "delivery.timeout.ms", "transaction.timeout.ms"
+        settings[timeouts[0]] = min(settings[one] for one in timeouts)
         return ConfluentTransactor(self._address.topic, settings, self._options.connect_timeout_seconds)
 
     def member(self, group: str, rebalance: Rebalance) -> Member:

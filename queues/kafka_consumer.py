@@ -162,9 +162,17 @@ class KafkaConsumer(Consumer):
             self._seeks.discard(sought)
 
     async def membership(self) -> Any:
-        """Who this member is now, for a transaction; ``None`` before it has joined."""
+        """Who this member is now, for a transaction.
+
+        :raises UpstreamError: it is a member no more, or not yet
+        """
         member = self._poller.member
-        return None if member is None else await self._aside(member.membership)
+        try:
+            if member is None or self._is_closed:
+                raise KafkaFault("moved", "the consumer is closed, or was never polled")
+            return await self._aside(member.membership)
+        except KafkaFault as fault:
+            raise self._explain(fault) from fault
 
     async def close(self) -> None:
         """Give up the partitions, after ``on_revoked``, and leave the group."""

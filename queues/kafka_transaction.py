@@ -68,7 +68,7 @@ class Transactions:
                     await self._done(_send, transactor, *self._placed(queue, messages))
 
                 yield KafkaTransaction(send)
-                await self._done(self._commit, transactor, offsets, await membership())
+                await self._done(self._commit, transactor, offsets, await membership() if offsets else None)
             except BaseException:
                 await self._done(self._abort)
                 raise

@@ -31,7 +31,8 @@ CLIENTS = {
     # one step asks HTTP servers, one backend speaks v3io's HTTP, one door answers (several files, each of which is one
     # idea), one client deploys
     "aiohttp": {"steps/remote.py", "queues/v3io_client.py", "serving/doors/http*.py", "serving/deploy/dashboard.py"},
-    "multidict": {"serving/doors/http*.py"},
+    "multidict": {"serving/doors/http*.py", "serving/doors/nuclio_event.py"},
+    "nuclio_sdk": {"serving/doors/nuclio_ack.py"},
 }
 """What talks to something outside, or reads and writes a format for it, and where."""
 

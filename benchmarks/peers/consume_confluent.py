@@ -12,18 +12,18 @@ WAY, BROKERS = sys.argv[1:]
 WAIT_SECONDS = 0.1
 
 
-def in_batches(work: Work, consumer: Consumer) -> None:
-    commits = Commits(lambda: consumer.commit(asynchronous=False))
+def in_batches(work: Work, consumer: Consumer, commits: Commits) -> None:
     while not work.is_done:
-        for message in consumer.consume(BATCH, WAIT_SECONDS):
+        messages = consumer.consume(BATCH, WAIT_SECONDS)
+        for message in messages:
             if message.error():
                 raise KafkaException(message.error())
             work.do(message.value())
-        commits.perhaps()
+        if messages:
+            commits.perhaps()
 
 
-def one_by_one(work: Work, consumer: Consumer) -> None:
-    commits = Commits(lambda: consumer.commit(asynchronous=False))
+def one_by_one(work: Work, consumer: Consumer, commits: Commits) -> None:
     while not work.is_done:
         message = consumer.poll(WAIT_SECONDS)
         if message is None:
@@ -35,12 +35,14 @@ def one_by_one(work: Work, consumer: Consumer) -> None:
 
 
 def consume(work: Work, topic: str, group: str) -> None:
-    settings = {"bootstrap.servers": BROKERS, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = Consumer(settings)
+    consumer = Consumer(
+        {"bootstrap.servers": BROKERS, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    )
     consumer.subscribe([topic])
     try:
-        (in_batches if WAY == "consume" else one_by_one)(work, consumer)
-        consumer.commit(asynchronous=False)
+        commits = Commits(lambda: consumer.commit(asynchronous=False))
+        (in_batches if WAY == "consume" else one_by_one)(work, consumer, commits)
+        commits.rest()
     finally:
         consumer.close()
 

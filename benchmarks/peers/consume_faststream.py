@@ -1,4 +1,4 @@
-"""FastStream: `consume_faststream.py confluent | aiokafka single | batch BROKERS`.
+"""FastStream: `consume_faststream.py confluent-kafka | aiokafka single | batch BROKERS`.
 
 As lean as it documents: no dependency injection and no validation, the decoder hands the bytes over, and the broker
 commits by itself every 5 s (its default, at most once; to acknowledge after the handler costs a commit a message).
@@ -17,8 +17,8 @@ from consume_protocol import BATCH, Work, answer
 from line_protocol import versions_of
 
 CLIENT, WAY, BROKERS = sys.argv[1:]
-PACKAGE, MODULE = {"confluent": ("confluent-kafka", "faststream.confluent"), "aiokafka": ("aiokafka", "faststream.kafka")}[CLIENT]
-KafkaBroker = importlib.import_module(MODULE).KafkaBroker
+MODULES = {"confluent-kafka": "faststream.confluent", "aiokafka": "faststream.kafka"}
+KafkaBroker = importlib.import_module(MODULES[CLIENT]).KafkaBroker
 
 
 async def undecoded(message: Any) -> Any:
@@ -57,4 +57,4 @@ def consume(work: Work, topic: str, group: str) -> None:
     uvloop.run(read(work, topic, group))
 
 
-answer(consume, versions_of("faststream", PACKAGE))
+answer(consume, versions_of("faststream", CLIENT))

@@ -16,11 +16,13 @@ def consume(work: Work, topic: str, group: str) -> None:
     commits = Commits(consumer.commit)
     try:
         while not work.is_done:
-            for messages in consumer.poll(timeout_ms=100, max_records=BATCH).values():
+            found = consumer.poll(timeout_ms=100, max_records=BATCH)
+            for messages in found.values():
                 for message in messages:
                     work.do(message.value)
-            commits.perhaps()
-        consumer.commit()
+            if found:
+                commits.perhaps()
+        commits.rest()
     finally:
         consumer.close(autocommit=False)
 

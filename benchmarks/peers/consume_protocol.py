@@ -17,7 +17,7 @@ import orjson
 from line_protocol import serve
 
 WARM_UP_SHARE = 20
-PATIENCE_SECONDS = 100
+PATIENCE_SECONDS = 60
 COMMIT_SECONDS = 0.1  # what a stream of Millrace has when nothing else is said; the raw loops do the same
 BATCH = 500
 
@@ -93,21 +93,30 @@ class Work:
 
 
 class Commits:
-    """Commits now and then, as a loop goes round.
+    """Commits now and then, as a loop goes round; the first time so long after the first messages.
 
     :param commit: confirms when it returns
     """
 
     def __init__(self, commit: Callable[[], object]) -> None:
         self._commit = commit
-        self._at = time.monotonic() + COMMIT_SECONDS
+        self._at = 0.0
+        self._is_due = False
 
     def perhaps(self) -> None:
-        """When it is time again."""
+        """When it is time again. Called when there are messages to commit."""
         now = time.monotonic()
+        self._is_due = True
         if now >= self._at:
-            self._commit()
+            if self._at:
+                self.rest()
             self._at = time.monotonic() + COMMIT_SECONDS
+
+    def rest(self) -> None:
+        """What is not committed yet."""
+        if self._is_due:
+            self._commit()
+            self._is_due = False
 
 
 def answer(consume: Consume, versions: dict[str, str]) -> None:

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_target(parser)
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
-    add("--port", type=port, default=8080, help="port to listen on; 0 takes a free one (default: %(default)s)")
+    add("--port", type=port,
+        help="port to listen on; 0 takes a free one (default: that of its http trigger, or 8080)")  # fmt: skip
     add("--workers", type=at_least(1), default=1, metavar="N", help="processes that share the port (default: 1)")
     add("--max-in-flight", type=at_least(1), metavar="N",
         help="events that a worker takes at a time; more get 429 (default: the graph's, or 1000)")  # fmt: skip

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--replicas", action="append", default=[], metavar="CHILD=N",
         help="processes of a child function (default: 1); can be repeated")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
-    add("--port", type=port, default=8080, help="port of the parent; 0 takes a free one (default: %(default)s)")
+    add("--port", type=port,
+        help="port of the parent; 0 takes a free one (default: that of its http trigger, or 8080)")  # fmt: skip
     add("--streams", metavar="DIR", help="folder of the queues without an address (default: .millrace/streams)")
     add("--status-seconds", type=seconds, default=10.0, metavar="SECONDS",
         help="how often the table is printed when it has changed; 0 is never (default: %(default)g)")  # fmt: skip

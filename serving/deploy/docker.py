@@ -83,12 +83,10 @@ def check_triggers(unit: Unit) -> None:
     :raises SpecError: there is one
     """
     for name, trigger in unit.triggers.items():
-        kind = trigger["kind"]
-        if kind != "http" and (kind != "cron" or unit.target.name != "kubernetes"):
-            way = "let cron send its event" if kind == "cron" else "read a stream of Kafka or v3io"
+        if trigger["kind"] not in ("http", "cron"):
             raise SpecError(
-                f"function '{unit.name}': the trigger '{name}' of kind {kind} is for Nuclio, and {unit.target.name} "
-                f"has nothing for it; {way}, or leave it out"
+                f"function '{unit.name}': the trigger '{name}' of kind {trigger['kind']} is for Nuclio, and "
+                f"{unit.target.name} has nothing for it; read a stream of Kafka or v3io, or leave it out"
             )
 
 

@@ -1,4 +1,4 @@
-"""Cron triggers in Kubernetes: jobs that send the function its event."""
+"""Cron triggers in Kubernetes: jobs that send the function its event. Intervals run in the function itself."""
 
 from __future__ import annotations
 
@@ -21,11 +21,21 @@ CALL = (
 
 
 def cron_jobs(unit: Unit) -> list[dict[str, Any]]:
-    """A CronJob for each cron trigger.
+    """A CronJob for each cron trigger with a schedule.
 
-    :raises SpecError: the trigger has no schedule of five fields, or nothing takes its event
+    :raises SpecError: the schedule has not five fields, nothing takes its event, or an interval would run several times
     """
-    return [_job(unit, name, one) for name, one in unit.triggers.items() if one["kind"] == "cron"]
+    found = []
+    for name, one in unit.triggers.items():
+        if one["kind"] == "cron" and "interval" not in one["attributes"]:
+            found.append(_job(unit, name, one))
+        elif one["kind"] == "cron" and unit.replica_range != (1, 1):
+            low, high = unit.replica_range
+            raise SpecError(
+                f"function '{unit.name}', trigger '{name}': an interval runs in each replica, of which there are {low} "
+                f"to {high}; set replicas=1, or give a schedule='*/5 * * * *', which is one job for all"
+            )
+    return found
 
 
 def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,17 +44,16 @@ def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
     if len(schedule.split()) != 5:
         raise SpecError(
             f"function '{unit.name}', trigger '{name}': Kubernetes takes a schedule of five fields, such as "
-            f"'*/5 * * * *', not {attributes.get('schedule') or attributes.get('interval')!r}"
+            f"'*/5 * * * *', not {attributes.get('schedule')!r}"
         )
     if unit.http is None:
         raise SpecError(f"function '{unit.name}', trigger '{name}': there is no http trigger that takes its events")
     check_name(f"{unit.name}-{name}", what="cron job's", longest=LONGEST_NAME)
     event = attributes.get("event") or {}
     body = event.get("body") or ""
-    method = event.get("method") or ("POST" if body else "GET")
+    method = event.get("method") or "POST"
     url = f"http://{unit.name}/{str(event.get('path') or '/').lstrip('/')}"
-    text = body if isinstance(body, str) else json.dumps(body, sort_keys=True)
-    command = ["python", "-c", CALL, url, method, text, json.dumps(event.get("headers") or {}, sort_keys=True)]
+    command = ["python", "-c", CALL, url, method, body, json.dumps(event.get("headers") or {}, sort_keys=True)]
     container = {
         "name": "call", "image": image_name(unit), "command": command,
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,

@@ -72,16 +72,11 @@ def complete(queue: Mapping[str, Any], name: str, target: Target) -> dict[str, A
     A consumer group in the address becomes a setting.
 
     :param queue: the step as plain data
-    :raises GraphError: a setting is unknown
+    :raises GraphError: a setting is unknown, or holds the value of a secret
     :raises SpecError: it has no address, or the target can not reach it
     """
     what, settings = f"queue '{name}'", settings_of(queue)
     check_settings(settings, what)
-    if settings.get("access_key"):
-        raise SpecError(
-            f"{what}: access_key= is the value of a secret, which is never written; leave it out, and use "
-            f"function.set_env_from_secret('{V3IO_KEY}', 'secret-name', 'key')"
-        )
     path = queue.get("path") or name.replace("/", ".")
     found = {**queue, "path": reachable(path, what, target, settings=settings)}
     backend = dict(queue.get("backend") or {})

@@ -94,7 +94,7 @@ class CronDoor:
             missed = self._times.go_on()
             if missed:
                 self.missed += missed
-                logger.warning("trigger '%s': %d events were due while one ran, and are left out", self.cron.name, missed)
+                logger.warning("trigger '%s': %d times passed while an event ran", self.cron.name, missed)
 
     def stop(self) -> None:
         """Send no more."""
@@ -104,6 +104,8 @@ class CronDoor:
         task, stopped = asyncio.ensure_future(waiting), asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
         finally:
             stopped.cancel()
             task.cancel()

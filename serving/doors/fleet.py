@@ -10,18 +10,18 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from .stopping import STOP_SIGNALS
+from .stopping import EXTRA_SECONDS, STOP_SIGNALS
 
 logger = logging.getLogger("millrace.workers")
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0  # a member that lived so long is started again at once
-EXTRA_SECONDS = 5.0  # to end after the drain
+LAST_LINES_SECONDS = 2.0  # for what a process that has ended has left in its pipes
 LINE_BYTES = 2**20
 
 
@@ -36,6 +36,7 @@ class Member:
     :param command: starts it
     :ivar told: what it wrote last
     :ivar restarts: how often it was started again
+    :ivar is_over: it ended, and will not be started again
     """
 
     name: str
@@ -45,10 +46,13 @@ class Member:
     told: dict[str, Any] = field(default_factory=dict)
     is_ready: bool = False
     restarts: int = 0
+    is_over: bool = False
 
     @property
     def state(self) -> str:
         """In a word."""
+        if self.is_over:
+            return "ended"
         return "runs" if self.is_ready else "starts" if self.process is not None else "waits"
 
 
@@ -87,7 +91,11 @@ class Fleet:
             for member in self.members:
                 group.create_task(self._keep(member))
             group.create_task(self._stop_all())
-        await asyncio.gather(*self._readers)
+        if self._readers:
+            # What a member started, and left behind, may hold its pipes open.
+            _, left = await asyncio.wait(self._readers, timeout=LAST_LINES_SECONDS)
+            for task in left:
+                task.cancel()
         return self._exit_code
 
     @property
@@ -102,11 +110,10 @@ class Fleet:
             process = await self._start(member)
             code = await process.wait()
             member.process, member.is_ready = None, False
-            if self._stopping.is_set():
-                return
             if not self._was_ready:
                 self._fail(member, code)
-                return
+            if self._stopping.is_set():
+                break
             if time.monotonic() - started > HEALTHY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
             logger.error(
@@ -114,7 +121,8 @@ class Fleet:
             )
             await self._pause(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
-            member.restarts += 1
+            member.restarts += not self._stopping.is_set()
+        member.is_over = True
 
     async def _start(self, member: Member) -> Process:
         reading, writing = os.pipe()
@@ -134,29 +142,21 @@ class Fleet:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 self._read(self._pass_on(member, stream))
-        told = await _lines(reading)
-        if await self._hear(member, told):
-            member.is_ready = True
-            if all(one.is_ready for one in self.members) and not self._was_ready:
-                self._was_ready = True
-                self._on_ready(self.members[0].told)
-            self._read(self._listen(member, told))
+        self._read(self._listen(member, process, await _lines(reading)))
         return process
 
-    def _read(self, coroutine: Any) -> None:
+    def _read(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._readers.add(task)
         task.add_done_callback(self._readers.discard)
 
-    async def _hear(self, member: Member, told: asyncio.StreamReader) -> bool:
-        line = await told.readline()
-        if line:
+    async def _listen(self, member: Member, process: Process, told: asyncio.StreamReader) -> None:
+        while (line := await told.readline()).endswith(b"\n"):
             member.told = json.loads(line)
-        return bool(line)
-
-    async def _listen(self, member: Member, told: asyncio.StreamReader) -> None:
-        while await self._hear(member, told):
-            pass
+            member.is_ready = member.process is process
+            if all(one.is_ready for one in self.members) and not self._was_ready:
+                self._was_ready = True
+                self._on_ready(self.members[0].told)
 
     async def _pass_on(self, member: Member, output: asyncio.StreamReader) -> None:
         assert self._on_output is not None  # noqa: S101 - or there were no pipe

@@ -145,6 +145,7 @@ class NuclioDoor:
 
         :raises SystemExit: the worker is done; Nuclio need not wait for its time limit
         """
+        answers_are_due = self._inside > 0
         self.engine.draining = True
         await self.reader.drain(DRAIN_SECONDS)
         await self._streams.end_reading()
@@ -153,7 +154,7 @@ class NuclioDoor:
         await self._streams.close()
         await self.engine.close_steps()
         self.engine.close()
-        if not self._inside:  # else answers are on their way, and Nuclio's time limit ends the process
+        if not answers_are_due:  # else the wrapper has to send them, and Nuclio's time limit ends the process
             raise SystemExit(0)
 
 

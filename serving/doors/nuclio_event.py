@@ -30,7 +30,7 @@ def request_event(event: Any) -> HttpEvent:
     :param event: a ``nuclio_sdk.Event`` from an HTTP trigger or a clock
     :raises BadRequest: the body is not what its headers say
     """
-    headers = CIMultiDict(event.headers if event.trigger.kind == "http" else texts(event.headers))
+    headers: Any = CIMultiDict(event.headers if event.trigger.kind == "http" else texts(event.headers))
     content_type = event.content_type or None
     method, path, event_id = event.method, event.path, event.id
     if method.__class__ is bytes:  # where NUCLIO_PYTHON_DECODE_EVENT_STRINGS is off, all texts are bytes
@@ -91,8 +91,8 @@ def text(value: Any) -> str:
     >>> text(b"http"), text(5)
     ('http', '5')
     """
-    if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+    if isinstance(value, str):
+        return value
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

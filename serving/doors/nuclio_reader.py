@@ -9,73 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ...errors import Unavailable
 from ...queues.base import Commit
 from ...queues.message import Message
+from ..engine.clock import sleep
 from ..engine.engine import Engine
 from ..engine.event import Event, MockTrigger
 from ..engine.flushing import let_go
 from ..engine.intake import Intake
 from ..engine.messages import to_event
-from .ladder import Counts, Ladder, Undecodable
+from .ladder import Counts, Ladder, PartitionLost, Undecodable
 from .nuclio_ack import Acks, Place
+from .nuclio_delivery import Attempt, Delivery
 from .nuclio_event import ACKNOWLEDGED_KINDS, message, topic_of, trigger_of
 from .nuclio_streams import NuclioStreams, Source
 from .share import Share
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")
-
-
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """A message that Nuclio brought."""
-
-    source: Source
-    message: Message
-    trigger: MockTrigger
-    share: Share
-    place: Place
-
-
-class Attempt:
-    """One run of a message."""
-
-    __slots__ = ("_has_moved", "_waiter", "error", "is_over")
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-        self.is_over = False
-        self._has_moved = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def end(self, error: BaseException | None) -> None:
-        """It has ended, well or with an error."""
-        self.error, self.is_over = error, True
-        self.park()
-
-    def park(self) -> None:
-        """All that is alive of it is held by batches and joins."""
-        self._has_moved = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def until_moved(self) -> None:
-        """Wait until it has ended or is held since the last call. One at a time may wait."""
-        if not self._has_moved:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-            self._waiter = None
-        self._has_moved = self.is_over
-
-    async def until_over(self) -> BaseException | None:
-        """Wait for the end."""
-        while not self.is_over:
-            await self.until_moved()
-        return self.error
 
 
 class NuclioReader:
@@ -194,10 +147,11 @@ class NuclioReader:
         if not gate.try_enter():
             await gate.enter_async()
         try:
-            event = to_event(one.message)
+            event = to_event(one.message, one.source.wire.content_type)
         except ValueError as error:
             gate.leave()
-            attempt.end(Undecodable(f"the message is no {one.message.headers.get('content-type', 'JSON')}: {error}"))
+            what = one.message.headers.get("content-type") or one.source.wire.content_type or "JSON"
+            attempt.end(Undecodable(f"the message is no {what}: {error}"))
             return attempt
         event.trigger = one.trigger
         one.share.running[one.message.offset] = event
@@ -209,7 +163,9 @@ class NuclioReader:
         error = await attempt.until_over()
         if error is not None and not one.share.is_revoked:
             try:
-                error = await self._ladder(one).climb(one.message, error, lambda _: self._again(one))
+                error = await self._ladder(one).climb(
+                    one.message, error, lambda _: self._again(one), lambda seconds: self._pause(one, seconds)
+                )
             except Exception as raised:
                 error = raised
         self._left(one)
@@ -220,6 +176,7 @@ class NuclioReader:
                 self._acks.moved(one.place, one.share)
         elif not one.share.is_revoked:
             self.fault = error
+            self.engine.faults.append(f"{one.source.wire.url} is not read any more: {error}")
             self._on_fault(error)
 
     async def _again(self, one: Delivery) -> BaseException | None:
@@ -227,7 +184,21 @@ class NuclioReader:
         while not attempt.is_over:
             await attempt.until_moved()
             let_go(self.engine)  # those behind it wait for it
+        if attempt.error is not None and one.share.is_revoked:
+            raise PartitionLost
         return attempt.error
+
+    async def _pause(self, one: Delivery, seconds: float) -> None:
+        """Wait before a retry; not when the partition goes meanwhile."""
+        sleeping = asyncio.ensure_future(sleep(self.engine.clock, seconds))
+        going = asyncio.ensure_future(one.share.gone.wait())
+        try:
+            await asyncio.wait((sleeping, going), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            going.cancel()
+        if one.share.is_revoked:
+            raise PartitionLost
 
     def _left(self, one: Delivery) -> None:
         one.share.running.pop(one.message.offset, None)
@@ -264,7 +235,7 @@ class NuclioReader:
         """
         shares = list(self._shares.values())
         for share in shares:
-            share.is_revoked = True
+            share.revoke()
         try:
             async with asyncio.timeout(seconds):
                 while any(share.in_flight for share in shares):

@@ -12,7 +12,8 @@ from ..engine.engine import Engine
 from ..engine.event import MockTrigger
 from ..engine.unit import Unit
 from .nuclio_event import topic_of, trigger_of
-from .streams import RealStream, RealStreams
+from .real_stream import RealStream
+from .streams import RealStreams
 from .wiring import Wire
 
 
@@ -44,6 +45,7 @@ class NuclioStreams(RealStreams):
         :raises Exception: a stream can not be opened
         """
         self.sources, self._found = [], {}
+        self._crons = ()  # Nuclio's own clocks bring their events
         await super().start(engine)
 
     async def _read(self, engine: Engine, unit: Unit, stream: RealStream) -> None:

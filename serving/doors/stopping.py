@@ -10,15 +10,23 @@ import threading
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+EXTRA_SECONDS = 5.0
+"""How much longer than its events a process may take to end."""
 
 
 class StopRequest:
-    """Waits for a signal. A handler may do little, so it only writes a byte; the waiting thread reads it."""
+    """Waits for a signal. A handler may do little, so it only writes a byte; the waiting thread reads it.
 
-    def __init__(self) -> None:
+    A second signal ends the process at once.
+
+    :param drain_seconds: how long the process may take to end after its parent has, who would else see to it
+    """
+
+    def __init__(self, drain_seconds: float | None = None) -> None:
         self._reader, self._writer = socket.socketpair()
         self._before: dict[int, object] = {}
         self._count = 0
+        self._drain_seconds = drain_seconds
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -34,11 +42,20 @@ class StopRequest:
 
     def wait(self, lifeline: int | None) -> None:
         """Block until a signal comes, or the lifeline ends."""
-        select.select([self._reader.fileno(), *([] if lifeline is None else [lifeline])], [], [])
+        watched = [self._reader.fileno(), *([] if lifeline is None else [lifeline])]
+        ready, _, _ = select.select(watched, [], [])
+        if lifeline in ready and self._drain_seconds is not None:
+            # A step that blocks the loop for good would keep the orphan alive for ever.
+            last = threading.Timer(self._drain_seconds + EXTRA_SECONDS, os._exit, (1,))
+            last.daemon = True
+            last.start()
 
     def request(self) -> None:
         """Stop as if a signal had come; from any thread."""
-        self._writer.send(b"!")
+        try:
+            self._writer.send(b"!")
+        except OSError:  # it has stopped
+            return
 
     def _request(self, number: int, _: FrameType | None) -> None:
         self._count += 1

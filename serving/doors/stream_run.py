@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from ..engine.engine import Engine
@@ -25,15 +26,11 @@ def run_streams(
     :param on_ready: called when all streams are open
     :param lifeline: a file descriptor; its end, which is that of the parent process, stops the reading too
     :return: the exit code: 1 where a message that may not be skipped stopped a stream
+    :raises Unavailable: a stream can not be opened
     """
-    faults: list[BaseException] = []
-    with StopRequest() as stop:
-
-        def on_fault(error: BaseException) -> None:
-            faults.append(error)
-            stop.request()
-
-        streams.on_fault = on_fault
+    streams.drain_seconds = drain_seconds
+    with StopRequest(drain_seconds) as stop:
+        streams.on_fault = lambda error: stop.request()
         try:
             engine.thread.call(_start(engine, streams))
             if on_ready is not None:
@@ -44,14 +41,16 @@ def run_streams(
         finally:
             engine.thread.call(streams.close())
             engine.close()
-    return 1 if faults else 0
+    return 1 if streams.faults else 0
 
 
 async def _start(engine: Engine, streams: RealStreams) -> None:
     await engine.start()
+    engine.backlog = lambda: streams.backlog
     await streams.start(engine)
 
 
 async def _drain(engine: Engine, streams: RealStreams, seconds: float) -> bool:
+    end = time.monotonic() + seconds
     await streams.end_reading()
-    return await engine.drain(seconds)
+    return await engine.drain(max(0.1, end - time.monotonic()))

@@ -1,16 +1,14 @@
-"""The real streams of a function: queues at their addresses, and a stream door for each that is read here."""
+"""The real streams of a function: queues at their addresses, and a door for each that is read here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...errors import MillraceError
-from ...queues.address import queue_at
+from ...errors import GraphError
 from ...queues.base import Queue
 from ...queues.message import Message
 from ..engine.engine import Engine
@@ -19,74 +17,63 @@ from ..engine.queue_unit import QueueUnit
 from ..engine.unit import Unit
 from ..graph.step import QueueStep
 from .consumer import StreamDoor
+from .cron import Cron, CronDoor
+from .real_stream import RealStream
+from .sink import Sink
 from .wiring import Wire, Wiring
 
 logger = logging.getLogger("millrace.stream")
 
-SINK_MESSAGES = 10_000
-
-
-class RealStream:
-    """What a queue step writes to. It is opened once, at the start or when it is first needed."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self.appended = 0
-        self._queue = queue_at(wire.url, wire.settings)
-        self._opening: asyncio.Future[Queue] | None = None
-
-    async def opened(self) -> Queue:
-        """The queue, open."""
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.ensure_future(self._queue.open())
-        return await asyncio.shield(self._opening)
-
-    async def append(self, message: Message) -> Message:
-        """Append a message; it is safe when this returns."""
-        queue = await self.opened()
-        (kept,) = await queue.append([message])
-        self.appended += 1
-        return kept
-
-    async def close(self) -> None:
-        """Close what was opened."""
-        if self._opening is not None and self._opening.done() and self._opening.exception() is None:
-            await self._opening.result().close()
+EVERYWHERE = "*"
 
 
 class RealStreams:
-    """The streams of a function that runs.
+    """The streams of a function that runs, and the clocks that send it events.
 
-    :param readers: how many functions read a queue, by the queue step's full name
+    :param readers: which functions read a queue, by the queue step's full name
     :param triggers: streams that feed the whole graph
+    :param crons: clocks that do; the first of several processes of a function has them
     :ivar doors: the stream doors, once started
+    :ivar faults: why streams are not read any more
+    :ivar drain_seconds: how long the end of reading may wait, if that is less than a queue's own time
     """
 
     def __init__(
-        self, wiring: Wiring, *, readers: dict[str, int] | None = None, triggers: list[Wire] | None = None
+        self,
+        wiring: Wiring,
+        *,
+        readers: Mapping[str, Collection[str]] | None = None,
+        triggers: Sequence[Wire] = (),
+        crons: Sequence[Cron] = (),
     ) -> None:
         self.wiring = wiring
         self.doors: list[StreamDoor] = []
+        self.faults: list[BaseException] = []
+        self.drain_seconds: float | None = None
+        self.on_fault: Callable[[BaseException], None] = lambda error: None
         self._readers = readers or {}
-        self._triggers = triggers or []
+        self._triggers = triggers
+        self._crons = crons
+        self._clocks: list[CronDoor] = []
         self._streams: dict[str, RealStream] = {}
+        self._others: list[RealStream] = []
         self._letters: dict[str, RealStream] = {}
         self._running: list[asyncio.Task[None]] = []
         self._sinks: list[Sink] = []
-        self.on_fault: Callable[[BaseException], None] = lambda error: None
+        self._lags: dict[StreamDoor, int] = {}
 
     def open(self, step: QueueStep) -> RealStream:
         """The stream of a queue step."""
         name = step.full_name
         if name not in self._streams:
-            self._streams[name] = RealStream(self.wiring.of_step(step, readers=self._readers.get(name, 1)))
+            self._streams[name] = RealStream(self.wiring.of_step(step, readers=len(self._readers.get(name, ()))))
         return self._streams[name]
 
     def sink(self, name: str, path: str) -> Callable[[Message], None]:
         """Where the errors or the records of models go, at an address; from any thread, without waiting."""
         stream = RealStream(self.wiring.wire(name, path, {}, where=f"the {name}"))
-        self._streams[name] = stream
-        sink = Sink(stream)
+        self._others.append(stream)
+        sink = Sink(stream, stream.wire.url)
         self._sinks.append(sink)
         return sink.put
 
@@ -95,44 +82,67 @@ class RealStreams:
         """How many messages were taken in and are not done."""
         return sum(door.in_flight for door in self.doors)
 
+    # -- life ----------------------------------------------------------------------------------------------------
+
     async def start(self, engine: Engine) -> None:
         """Open what the graph writes to and reads from, and begin to read. On the engine's loop.
 
-        :raises Exception: a stream can not be opened
+        :raises Unavailable: a stream can not be opened
+        :raises GraphError: two of them are one
         """
         for sink in self._sinks:
             sink.start()
-        written = [unit.stream for unit in engine.plan.units if isinstance(unit, QueueUnit)]
-        for stream in written:
-            if isinstance(stream, RealStream):
-                await stream.opened()
+        for unit in engine.plan.units:
+            if isinstance(unit, QueueUnit) and isinstance(unit.stream, RealStream):
+                await unit.stream.opened()
         for name, (_, unit) in engine.plan.entries.items():
-            await self._read(engine, unit, self._streams[name])
+            if self._is_read_here(name):
+                await self._read(engine, unit, self._streams[name])
         for wire in self._triggers:
-            await self._read(engine, engine.plan.root, RealStream(wire))
+            self._others.append(stream := RealStream(wire))
+            await self._read(engine, engine.plan.root, stream)
+        if engine.context.worker_id == 0:
+            self._clocks = [CronDoor(engine, cron) for cron in self._crons]
+        self._running += [asyncio.get_running_loop().create_task(clock.run()) for clock in self._clocks]
+
+    def _is_read_here(self, name: str) -> bool:
+        """Whether a queue is read by what runs here; flows of several functions show each all of their queues."""
+        readers = self._readers.get(name)
+        return not readers or self.wiring.current == EVERYWHERE or bool({self.wiring.current, EVERYWHERE} & {*readers})
 
     async def _read(self, engine: Engine, unit: Unit, stream: RealStream) -> None:
         wire = stream.wire
-        self._streams[f"{wire.name} (read)"] = stream
+        policy = wire.policy
+        if self.drain_seconds is not None:
+            policy = replace(policy, drain_seconds=min(policy.drain_seconds, self.drain_seconds))
         door = StreamDoor(
-            engine, unit, await stream.opened(), group=wire.group, policy=wire.policy,
+            engine, unit, await stream.opened(), group=wire.group, policy=policy,
             dead_letters=lambda: self._dead_letters(wire), trigger=MockTrigger(wire.url.partition("://")[0], wire.name),
             content_type=wire.content_type,
         )  # fmt: skip
+        if any((other.queue.url, other.group) == (door.queue.url, door.group) for other in self.doors):
+            raise GraphError(
+                f"'{wire.name}' and another queue or trigger of this function read {wire.url} as one group "
+                f"'{wire.group}', so that each would get a part of it; give one of them another group="
+            )
         self.doors.append(door)
-        self._running.append(asyncio.get_running_loop().create_task(self._run(door)))
+        self._running.append(asyncio.get_running_loop().create_task(self._run(engine, door)))
 
-    async def _run(self, door: StreamDoor) -> None:
+    async def _run(self, engine: Engine, door: StreamDoor) -> None:
         try:
             await door.run()
         except Exception as error:
             logger.critical("%s is not read any more: %s", door.queue.url, error)
+            engine.faults.append(f"{door.queue.url} is not read any more: {error}")
+            self.faults.append(error)
             self.on_fault(error)
 
     async def _dead_letters(self, wire: Wire) -> Queue:
         if wire.dead_letters not in self._letters:
             settings = replace(wire.settings, partitions=1, retention_seconds=None, retention_bytes=None)
-            self._letters[wire.dead_letters] = RealStream(replace(wire, url=wire.dead_letters, settings=settings))
+            name = f"{wire.name} (dead letters)"
+            letters = RealStream(replace(wire, name=name, url=wire.dead_letters, settings=settings))
+            self._letters[wire.dead_letters] = letters
         return await self._letters[wire.dead_letters].opened()
 
     async def settled(self) -> bool:
@@ -144,6 +154,8 @@ class RealStreams:
 
     async def end_reading(self) -> None:
         """Take no more messages, let those inside end, commit, and leave the groups."""
+        for clock in self._clocks:
+            clock.stop()
         for door in self.doors:
             door.stop()
         await asyncio.gather(*self._running)
@@ -153,69 +165,29 @@ class RealStreams:
         await self.end_reading()
         for sink in self._sinks:
             await sink.close()
-        for stream in [*dict.fromkeys(self._streams.values()), *self._letters.values()]:
+        for stream in [*self._streams.values(), *self._others, *self._letters.values()]:
             try:
                 await stream.close()
-            except (MillraceError, OSError) as error:
+            except Exception as error:
                 logger.error("%s could not be closed: %s", stream.wire.url, error)
 
+    # -- counts --------------------------------------------------------------------------------------------------
+
     async def measured(self) -> dict[str, Any]:
-        """The counts, and the lag of the groups that read here, for the table of ``millrace up``."""
-        found = self.status()
+        """The counts, with the lag of the groups that read here, for the table of ``millrace up``."""
         for door in self.doors:
-            found["read"][door.queue.url]["lag"] = sum((await door.queue.lag(door.group)).values())
-        return found
+            self._lags[door] = sum((await door.queue.lag(door.group)).values())
+        return self.status()
 
     def status(self) -> dict[str, Any]:
-        """Counts of this process, in messages."""
+        """Counts of this process, in messages; the lags are those that were measured last."""
         return {
-            "read": {
-                door.queue.url: {"group": door.group, "in": door.counts.received, "done": door.counts.done,
-                                 "retried": door.counts.retried, "dead_letters": door.counts.dead_lettered,
-                                 "skipped": door.counts.skipped, "in_flight": door.in_flight}
+            "read": [
+                {"url": door.queue.url, "group": door.group, "in": door.counts.received, "done": door.counts.done,
+                 "retried": door.counts.retried, "dead_letters": door.counts.dead_lettered,
+                 "skipped": door.counts.skipped, "in_flight": door.in_flight, "lag": self._lags.get(door, 0)}
                 for door in self.doors
-            },
-            "out": sum(stream.appended for stream in set(self._streams.values())),
+            ],
+            "ticks": sum(clock.sent for clock in self._clocks),
+            "out": sum(stream.appended for stream in self._streams.values()),
         }  # fmt: skip
-
-
-class Sink:
-    """Writes messages in the background; while its stream is away it keeps the last 10,000."""
-
-    def __init__(self, stream: RealStream) -> None:
-        self._stream = stream
-        self._waiting: deque[Message] = deque(maxlen=SINK_MESSAGES)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._writing: asyncio.Task[None] | None = None
-
-    def put(self, message: Message) -> None:
-        """Take a message, from any thread."""
-        self._waiting.append(message)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._write)
-
-    def start(self) -> None:
-        """Begin to write, on the running loop."""
-        self._loop = asyncio.get_running_loop()
-        self._write()
-
-    def _write(self) -> None:
-        if self._waiting and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.get_running_loop().create_task(self._write_all())
-
-    async def _write_all(self) -> None:
-        while self._waiting:
-            try:
-                await self._stream.append(self._waiting[0])
-            except Exception as error:
-                logger.error("%s can not be written: %s", self._stream.wire.url, error)
-                return
-            self._waiting.popleft()
-
-    async def close(self) -> None:
-        """Try once more to write what waits."""
-        self._write()
-        if self._writing is not None:
-            await self._writing
-        self._loop = None
-

@@ -123,7 +123,7 @@ def function_of(environment: Mapping[str, str]) -> tuple[ServingFunction, list[S
 
 def _found(filename: str) -> str | None:
     """A file of the function, from here or among its code."""
-    folders = (".", os.environ.get("NUCLIO_PYTHON_PATH") or CODE_FOLDER, *sys.path)
+    folders = (".", os.environ.get("NUCLIO_PYTHON_PATH") or CODE_FOLDER)
     return next((str(Path(one, filename)) for one in folders if Path(one, filename).is_file()), None)
 
 

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ...errors import CannotListen, MillraceError
-from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
+from ...errors import CannotListen, GraphError, MillraceError, near
 from ..doors.fleet import Fleet, Member
+from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
 from ..doors.http_port import reserve_port
 from ..doors.http_run import run
+from ..doors.streams import RealStreams
 from .example import command_to_try
+from .function import ServingFunction
 from .load import load_target
 from .logs import set_up_logging
 from .real import StreamsAt
 from .runtime import make_engine
+from .triggers import port_to_serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def serve(
     target: str,
     *,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int | None = None,
     workers: int = 1,
     max_in_flight: int | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
@@ -62,7 +65,7 @@ def serve(
 ) -> int:
     """Serve the function in ``FILE[:NAME]`` over HTTP until SIGTERM or SIGINT, then drain.
 
-    :param port: 0 takes a free one
+    :param port: 0 takes a free one; default: that of the function's ``http`` trigger, or 8080
     :param workers: processes that share the port; each loads the function, and one that dies is started again
     :param max_in_flight: events in one process at a time, over which requests get 429
     :param trusted: unpickle objects of a YAML file, which runs code
@@ -72,6 +75,8 @@ def serve(
     :return: the exit code: 0 after a signal, 1 where the port is taken or a worker does not start
     :raises GraphError: the file, the function or its graph is wrong
     """
+    if port is None:
+        port = port_to_serve(load_target(target, trusted=trusted)[0].spec.triggers, None)
     settings = HttpSettings(
         host=host, port=port, max_body_bytes=max_body_bytes, request_timeout_seconds=request_timeout_seconds,
         drain_seconds=drain_seconds, access_log=access_log, reuse_port=workers > 1, verbose=verbose,
@@ -91,14 +96,25 @@ def _serve_here(
     job: _Job, announce: Callable[[HttpServer, str], None], *, worker: int = 0, lifeline: int | None = None
 ) -> int:
     function, sources = load_target(job.target, trusted=job.trusted)
+    _check_part(function, job.current_function)
     engine, streams = make_engine(
         function, sources, max_in_flight=job.max_in_flight, verbose=job.http.verbose or None,
         current_function=job.current_function, streams_at=StreamsAt(Path(job.streams) if job.streams else None),
     )  # fmt: skip
     engine.context.worker_id = worker
+    if isinstance(streams, RealStreams):
+        streams.drain_seconds = job.http.drain_seconds
     return run(
         engine, streams, settings=job.http, on_ready=lambda server: announce(server, function.name), lifeline=lifeline
     )
+
+
+def _check_part(function: ServingFunction, name: str) -> None:
+    """Refuse a child function that there is not."""
+    children = list(function.spec.functions)
+    if name not in ("*", "", *children):
+        hint = near(name, children) or f"; there are {', '.join(children) or 'none'}"
+        raise GraphError(f"function '{function.name}' has no child function '{name}'{hint}")
 
 
 def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..doors.fleet import Member
 
-COLUMNS = ("function", "state", "pid", "in", "done", "out", "lag", "retried", "dead letters", "skipped", "restarts")
+COLUMNS = ("function", "state", "pid", "in", "done", "out", "lag", "retried", "dead letters", "skipped", "errors",
+           "restarts")  # fmt: skip
+WORDS = 2  # columns that are text
 COLORS = (36, 33, 32, 35, 34, 31)
 
 
@@ -54,17 +56,20 @@ class Table:
 def row_of(member: Member) -> tuple[str, ...]:
     """A member's row; the lag is that of its group, whichever member works it off."""
     told: dict[str, Any] = member.told
-    read = list(told.get("read", {}).values())
-    received = told.get("asked", 0) + sum(one["in"] for one in read)
+    read = told.get("read", [])
+
+    def total(name: str) -> int:
+        return sum(one[name] for one in read)
+
+    received = total("in") + told.get("asked", 0) + told.get("ticks", 0)
     numbers = (
-        received, sum(one["done"] for one in read), told.get("out", 0), sum(one.get("lag", 0) for one in read),
-        sum(one["retried"] for one in read), sum(one["dead_letters"] for one in read),
-        sum(one["skipped"] for one in read), member.restarts,
+        received, total("done"), told.get("out", 0), total("lag"), total("retried"), total("dead_letters"),
+        total("skipped"), told.get("errors", 0), member.restarts,
     )  # fmt: skip
     pid = str(member.process.pid) if member.process is not None else "-"
     return (member.name, member.state, pid, *(str(number) for number in numbers))
 
 
 def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [f"{cell:<{width}}" if column < 2 else f"{cell:>{width}}" for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
-    return "  ".join(cells).rstrip()
+    cells = zip(row, widths, range(len(row)), strict=True)
+    return "  ".join(f"{cell:{'<' if column < WORDS else '>'}{width}}" for cell, width, column in cells).rstrip()

@@ -1,7 +1,8 @@
-"""Streams that feed a deployed function from outside its graph, and the secrets with which streams are opened."""
+"""Streams and clocks that feed a deployed function from outside its graph, and the secrets that open streams."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..deploy.streams import Stream, reachable, settings_of
 from ..deploy.target import Target
 from ..deploy.trigger import WORKERS, StreamTrigger
 from ..doors.wiring import Wiring
-from .triggers import stream_triggers
+from .triggers import cron_triggers, stream_triggers
 
 IN_TRIGGERS = ("brokers", "topics", "consumerGroup", "initialOffset", "containerName", "streamPath", "seekTo", "shards",
                "workerAllocationMode")  # fmt: skip
@@ -42,13 +43,42 @@ def outside_streams(declared: Mapping[str, Any], function: str, child: str, targ
     return found
 
 
-def container_triggers(streams: list[StreamTrigger]) -> dict[str, dict[str, Any]]:
-    """Triggers as ``millrace serve`` reads them."""
+def clocks(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Cron triggers in Nuclio's form, whichever they were written in.
+
+    :raises GraphError: one has no time, or two
+
+    >>> clocks({"tick": {"kind": "cron", "interval": "10s", "body": {"x": 1}}})["tick"]["attributes"]
+    {'interval': '10s', 'event': {'body': '{"x": 1}'}}
+    """
+    found = {}
+    for cron in cron_triggers(declared):
+        body = cron.body if isinstance(cron.body, str) or cron.body is None else json.dumps(cron.body)
+        event = {
+            **({"body": body} if body is not None else {}),
+            **({"headers": dict(cron.headers)} if cron.headers else {}),
+            **({"path": cron.path} if cron.path != "/" else {}),
+            **({"method": cron.method} if cron.method != "POST" else {}),
+        }
+        time = {"interval": cron.interval} if cron.interval is not None else {"schedule": str(cron.schedule)}
+        found[cron.name] = {"kind": "cron", "attributes": {**time, **({"event": event} if event else {})}}
+    return found
+
+
+def triggers_to_read(streams: list[StreamTrigger]) -> dict[str, dict[str, Any]]:
+    """The triggers for the function's own spec, from which it knows what it reads."""
     return {
         one.name: {"kind": "stream", "url": one.stream.url, "group": one.group, "start": one.start,
                    "shards": one.stream.partitions}
         for one in streams
     }  # fmt: skip
+
+
+def needs_v3io_key(graph: Mapping[str, Any], outside: list[StreamTrigger]) -> bool:
+    """Whether a stream of v3io is opened with the access key of the environment."""
+    keyless = [queue["path"] for _, queue, _ in queues(graph)
+               if "access_key" not in (settings_of(queue).get("secrets") or ())]  # fmt: skip
+    return any(url.startswith("v3io") for url in (*keyless, *(one.stream.url for one in outside)))
 
 
 def secrets_of_streams(graph: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from .unit_code import Code
 from .unit_graph import Part, holds_pickles, parts_of, take_models
 from .unit_requirements import check_imports, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
-from .unit_streams import container_triggers, outside_streams, secrets_of_streams
+from .unit_streams import clocks, needs_v3io_key, outside_streams, secrets_of_streams, triggers_to_read
 
 if TYPE_CHECKING:
     from .function import ServingFunction
@@ -84,6 +84,8 @@ class _Maker:
         declared = read_triggers(self.own.triggers, function=part.name)
         self.triggers = {name: one for name, one in declared.items() if one["kind"] not in STREAM_KINDS}
         outside = {name: self.own.triggers[name] for name in declared if name not in self.triggers}
+        self.clocks = clocks({name: one for name, one in self.own.triggers.items() if one["kind"] == "cron"})
+        self.triggers |= self.clocks
         self.outside: list[StreamTrigger] = outside_streams(outside, function.name, part.child, target)
 
     def unit(self, after: tuple[str, ...]) -> Unit:
@@ -145,7 +147,7 @@ class _Maker:
 
     def _secrets(self) -> dict[str, str]:
         of_streams = secrets_of_streams(self.part.graph)
-        uses_v3io = any(url.startswith("v3io") for url in self._urls())
+        uses_v3io = needs_v3io_key(self.part.graph, self.outside)
         name = self.part.name
         found = secrets_of(self.parent, self.target, function=name, uses_v3io=uses_v3io, others=of_streams)
         return found | (secrets_of(self.own, self.target, function=name) if self.child is not None else {})
@@ -168,9 +170,10 @@ class _Maker:
             for name in self._functions()
         }  # fmt: skip
         sources = deployed_sources(whole.get("secret_sources") or [])
-        if self.outside and self.target.name != "nuclio":
+        triggers = triggers_to_read(self.outside) | {name: self.clocks[name] for name in self._clocks_inside()}
+        if triggers:
             owner = children[self.part.child]["spec"] if self.part.child else spec
-            owner["triggers"] = container_triggers(self.outside)
+            owner["triggers"] = triggers
         spec |= {"functions": children} if children else {}
         spec |= {"secret_sources": sources} if sources else {}
         metadata = {"name": self.function.name}
@@ -178,6 +181,13 @@ class _Maker:
             metadata["project"] = self.function.metadata.project
         verbose = {"verbose": True} if self.function.verbose else {}
         return {"kind": self.values["kind"], "metadata": metadata, "spec": spec, **verbose}
+
+    def _clocks_inside(self) -> list[str]:
+        """The clocks that run in the function itself: Nuclio has its own, and Kubernetes those with a schedule."""
+        return [] if self.target.name == "nuclio" else [
+            name for name, one in self.clocks.items()
+            if self.target.name != "kubernetes" or "interval" in one["attributes"]
+        ]  # fmt: skip
 
     def _text(self, spec: dict[str, Any]) -> str:
         text = dump_yaml(spec)

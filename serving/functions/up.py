@@ -15,8 +15,9 @@ from typing import Any
 
 from ...errors import GraphError, MillraceError, near
 from ..doors.fleet import Fleet, Member
-from ..doors.http import HttpServer, HttpSettings
-from ..doors.http_run import run
+from ..doors.http import HttpSettings
+from ..doors.http_run import running
+from ..doors.stopping import StopRequest
 from ..doors.stream_run import run_streams
 from ..doors.streams import RealStreams
 from ..engine.engine import Engine
@@ -28,10 +29,15 @@ from .logs import set_up_logging
 from .real import DEFAULT_FOLDER, StreamsAt
 from .runtime import make_engine
 from .status import Table
-from .triggers import triggers_of
+from .triggers import http_port, port_to_serve
+
+logger = logging.getLogger("millrace.workers")
 
 PARENT = ""
 TELL_SECONDS = 1.0
+MEASURE_SECONDS = 5.0
+
+Status = Callable[[], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def up(
     *,
     replicas: Mapping[str, int] | None = None,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int | None = None,
     streams: str | None = None,
     status_seconds: float = 10.0,
     drain_seconds: float = 30.0,
@@ -66,7 +72,8 @@ def up(
     """Run the function in ``FILE[:NAME]`` and its child functions until SIGTERM or SIGINT, then drain them.
 
     :param replicas: how many processes run a child function; one for those not named
-    :param port: of the parent function; 0 takes a free one. A child with an ``http`` trigger has the port it names
+    :param port: of the parent function; 0 takes a free one; default: that of its ``http`` trigger, or 8080. A child
+        with an ``http`` trigger has the port it names
     :param streams: the folder of the queues without an address; default: ``.millrace/streams``
     :param status_seconds: how often the table is printed when it has changed; 0 is never
     :return: the exit code
@@ -79,7 +86,7 @@ def up(
     counts = _counts(function, replicas or {})
     members = []
     for name, count in counts.items():
-        job = _Job(target, name, folder, host, _port(function, name, port), drain_seconds, trusted, verbose)
+        job = _Job(target, name, folder, host, _port(function, name, port, count), drain_seconds, trusted, verbose)
         members += [_member(job, function, number) for number in range(count)]
     table = Table(members)
 
@@ -108,17 +115,19 @@ def _counts(function: ServingFunction, replicas: Mapping[str, int]) -> dict[str,
     for name in replicas:
         if name not in children:
             known = f"; there are {', '.join(children)}" if children else "; it has none"
-            raise GraphError(f"function '{function.name}' has no child function '{name}'{near(name, children) or known}")
+            hint = near(name, children) or known
+            raise GraphError(f"function '{function.name}' has no child function '{name}'{hint}")
     return {PARENT: 1, **{name: replicas.get(name, 1) for name in children}}
 
 
-def _port(function: ServingFunction, name: str, port: int) -> int | None:
+def _port(function: ServingFunction, name: str, port: int | None, count: int) -> int | None:
+    """The port of a function's HTTP server; ``None`` where it has none."""
     if name == PARENT:
-        return port
-    for trigger in triggers_of(function.spec.functions[name].spec.triggers):
-        if trigger.kind == "http":
-            return int(trigger.settings.get("port") or 0)
-    return None
+        return port_to_serve(function.spec.triggers, port)
+    found = http_port(function.spec.functions[name].spec.triggers)
+    if found and count > 1:
+        raise GraphError(f"{count} replicas of '{name}' can not have one port {found}; let its trigger name port 0")
+    return found
 
 
 def _member(job: _Job, function: ServingFunction, number: int) -> Member:
@@ -159,15 +168,19 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
             on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams),
         )  # fmt: skip
 
-    def on_ready(server: HttpServer) -> None:
-        tell.begin({"url": server.url, "example": command_to_try(engine, server.url)}, engine, streams)
-
     settings = HttpSettings(host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose)
-    return run(engine, streams, settings=settings, on_ready=on_ready, lifeline=lifeline)
+    streams.drain_seconds = job.drain_seconds
+    with StopRequest(job.drain_seconds) as stop:
+        # It is started again, and reads again where it stopped.
+        streams.on_fault = lambda error: stop.request()
+        with running(engine, streams, settings=settings) as server:
+            tell.begin({"url": server.url, "example": command_to_try(engine, server.url)}, engine, streams)
+            stop.wait(lifeline)
+    return 1 if streams.faults else 0
 
 
 class _Telling:
-    """Tells the fleet how the process does: at once when it serves, then every second."""
+    """Tells the fleet how the process does: at once when it serves, then every second, and at the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1)
@@ -175,23 +188,39 @@ class _Telling:
         self._thread: threading.Thread | None = None
 
     def begin(self, first: dict[str, Any], engine: Engine, streams: RealStreams) -> None:
-        def status() -> dict[str, Any]:
-            found: dict[str, Any] = engine.thread.call(streams.measured(), 5.0)
-            fed = sum(one["in"] + one["retried"] for one in found["read"].values())
-            return found | {"errors": len(engine.errors), "asked": engine.gate.entered - fed}
+        def status(found: dict[str, Any]) -> dict[str, Any]:
+            fed = sum(one["in"] + one["retried"] for one in found["read"]) + found["ticks"]
+            return first | found | {"errors": len(engine.errors), "asked": engine.gate.entered - fed}
 
-        self._thread = threading.Thread(target=self._tell, args=(first, status), daemon=True, name="millrace-status")
+        def measured() -> dict[str, Any]:
+            return status(engine.thread.call(streams.measured(), MEASURE_SECONDS))
+
+        arguments = (first, measured, lambda: status(streams.status()))
+        self._thread = threading.Thread(target=self._tell, args=arguments, daemon=True, name="millrace-status")
         self._thread.start()
 
-    def _tell(self, first: dict[str, Any], status: Callable[[], dict[str, Any]]) -> None:
+    def _tell(self, first: dict[str, Any], measured: Status, last: Status) -> None:
         try:
-            self._file.write(json.dumps(first) + "\n")
+            self._write(first)
             while not self._ended.wait(TELL_SECONDS):
-                self._file.write(json.dumps(first | status()) + "\n")
-        except (OSError, RuntimeError, TimeoutError) as error:  # the fleet is gone, or the loop has ended
-            logging.getLogger("millrace.workers").debug("no status is told any more: %s", error)
+                self._write(_measured_or(measured, last))
+            self._write(last())
+        except OSError as error:  # the fleet is gone
+            logger.debug("no status is told any more: %s", error)
+
+    def _write(self, status: dict[str, Any]) -> None:
+        self._file.write(json.dumps(status) + "\n")
 
     def close(self) -> None:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(TELL_SECONDS)
+
+
+def _measured_or(measured: Status, last: Status) -> dict[str, Any]:
+    """The status with lags that were measured just now, or else those measured last."""
+    try:
+        return measured()
+    except Exception as error:  # a broker that does not answer, or a loop that has ended
+        logger.debug("the lags can not be measured: %s", error)
+        return last()

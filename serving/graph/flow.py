@@ -101,6 +101,8 @@ class FlowStep(Step):
         The other arguments are those of :meth:`Step.to`.
         """
         warn_inert(graph_shape=graph_shape, model_endpoint_creation_strategy=model_endpoint_creation_strategy)
+        if options is not None and not isinstance(options, StepOptions):  # a queue's, or those of the step's class
+            class_args["options"], options = options, None
         step = make_step(class_name, name, handler, class_args)
         _set(step, function=function, full_event=full_event, input_path=input_path, result_path=result_path,
              max_iterations=check_at_least_one("max_iterations", max_iterations), options=options)  # fmt: skip

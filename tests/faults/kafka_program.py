@@ -1,7 +1,8 @@
 """What the Kafka fault tests kill: a producer and a consumer, as programs.
 
 ``produce URL CLIENT PREFIX COUNT`` prints the value of each message once it is acknowledged; ``consume URL CLIENT``
-prints the values of each batch on one line, then commits it.
+prints the values of each batch on one line, then commits it; ``move URL CLIENT TARGET`` copies each batch to another
+topic in a transaction, and prints the values then.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ import sys
 from millrace.errors import Unavailable
 from millrace.queues.address import open_queue
 from millrace.queues.base import Commit, Settings
+from millrace.queues.kafka_queue import KafkaQueue
 from millrace.queues.message import Message
 
 OPTIONS = {"session_timeout_ms": 1_500, "heartbeat_interval_ms": 200, "delivery_timeout_ms": 30_000}
 BATCH = 100
-GROUP = "readers"
 
 
-def settings(client: str) -> Settings:
-    return Settings(partitions=4, options={"client": client, **OPTIONS})
+def settings(client: str, **options: object) -> Settings:
+    return Settings(partitions=4, options={"client": client, **OPTIONS, **options})
+
+
+def group_of(url: str) -> str:
+    return f"readers-of-{url.rpartition('/')[2]}"
+
+
+def line_of(messages: list[Message]) -> bytes:
+    return b" ".join(message.value for message in messages) + b"\n"
+
+
+def done(messages: list[Message]) -> dict[int, Commit]:
+    return {message.partition: Commit(message.offset + 1) for message in messages}
 
 
 async def produce(url: str, client: str, prefix: str, count: int) -> None:
@@ -33,17 +46,33 @@ async def produce(url: str, client: str, prefix: str, count: int) -> None:
 
 
 async def consume(url: str, client: str) -> None:
-    async with await open_queue(url, settings(client)) as queue, queue.consumer(GROUP) as consumer:
+    async with await open_queue(url, settings(client)) as queue, queue.consumer(group_of(url)) as consumer:
         while True:
             messages = await consumer.poll(BATCH)
             if messages:
-                os.write(1, b" ".join(message.value for message in messages) + b"\n")
+                os.write(1, line_of(messages))
                 try:
-                    await consumer.commit({message.partition: Commit(message.offset + 1) for message in messages})
+                    await consumer.commit(done(messages))
                 except Unavailable as error:  # the broker is down: the next commit says more
                     print(error, file=sys.stderr)
 
 
+async def move(url: str, client: str, target_url: str) -> None:
+    mover = settings(client, transactional_id="mover")
+    async with await open_queue(url, mover) as queue, await open_queue(target_url, settings(client)) as target:
+        assert isinstance(queue, KafkaQueue)
+        async with queue.consumer(group_of(url)) as consumer:
+            while True:
+                messages = await consumer.poll(BATCH)
+                if messages:
+                    async with queue.transaction(consumer, done(messages)) as transaction:
+                        await transaction.append(target, [Message(m.value, m.key) for m in messages])
+                    os.write(1, line_of(messages))
+
+
 if __name__ == "__main__":
     kind, url, client, *rest = sys.argv[1:]
-    asyncio.run(produce(url, client, rest[0], int(rest[1])) if kind == "produce" else consume(url, client))
+    if kind == "produce":
+        asyncio.run(produce(url, client, rest[0], int(rest[1])))
+    else:
+        asyncio.run(consume(url, client) if kind == "consume" else move(url, client, rest[0]))

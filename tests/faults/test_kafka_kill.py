@@ -8,8 +8,9 @@ import random
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +29,12 @@ PATIENCE_SECONDS = 60
 SOAK_ROUNDS = 5 if os.environ.get("SOAK") == "short" else 50
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker of the test's own, to be killed."""
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker of these tests' own, to be killed."""
     try:
         fetch_jars()
-        own = Broker(tmp_path / "broker")
+        own = Broker(tmp_path_factory.mktemp("kafka") / "broker")
         own.start()
     except BrokerMissing as reason:
         pytest.skip(f"there is no real broker: {reason}")
@@ -50,10 +51,15 @@ class Story:
     folder: Path
     programs: list[tuple[str, subprocess.Popen[bytes], Path]] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
+    topic: str = field(default_factory=lambda: f"story-{uuid.uuid4().hex[:8]}")
 
     @property
     def url(self) -> str:
-        return f"kafka://{self.broker.bootstrap}/story"
+        return f"kafka://{self.broker.bootstrap}/{self.topic}"
+
+    @property
+    def target(self) -> str:
+        return f"{self.url}-moved"
 
     def start(self, kind: str, *arguments: object) -> subprocess.Popen[bytes]:
         printed = self.folder / f"{len(self.programs)}-{kind}.txt"
@@ -84,9 +90,9 @@ class Story:
         program.wait()
         self.killed[kind] += 1
 
-    def end(self) -> None:
-        """Let a consumer read to the end; then end all."""
-        self.start("consume")
+    def end(self, kind: str, *arguments: object) -> None:
+        """Let a program read to the end; then end all."""
+        self.start(kind, *arguments)
         asyncio.run(self.drained())
         for _, program, _ in self.programs:
             program.kill()
@@ -95,7 +101,7 @@ class Story:
     async def drained(self) -> None:
         settings = kafka_program.settings(self.client)
         async with asyncio.timeout(PATIENCE_SECONDS), await open_queue(self.url, settings) as queue:
-            while any((await queue.lag(kafka_program.GROUP)).values()):
+            while any((await queue.lag(kafka_program.group_of(self.url))).values()):
                 await asyncio.sleep(0.1)
 
     def tell(self) -> tuple[int, int]:
@@ -108,51 +114,104 @@ class Story:
         return lost, repeated
 
 
-def play(story: Story, rounds: int, count: int) -> None:
-    """In each round one of a producer and a consumer is killed, at random."""
+    def tell_of_moved(self) -> tuple[int, int]:
+        """How many messages are not in the target, and how many are more than once."""
+        source, target = asyncio.run(self.values(self.url)), asyncio.run(self.values(self.target))
+        lost, repeated = (source - target).total(), (target - source).total()
+        print(f"{self.client}: {source.total():,} to move, {lost} lost, {repeated} repeated; killed: {self.killed}")
+        return lost, repeated
+
+    async def values(self, url: str) -> Counter[bytes]:
+        """All that can be read in a topic."""
+        found: Counter[bytes] = Counter()
+        async with await open_queue(url, kafka_program.settings(self.client)) as queue:
+            for partition in range(queue.partitions):
+                offset = 0
+                while messages := await queue.read(partition, offset, 5_000):
+                    found.update(message.value for message in messages)
+                    offset = messages[-1].offset + 1
+        return found
+
+    def kill_broker(self) -> None:
+        self.broker.kill()
+        self.killed["broker"] += 1
+        self.broker.start()
+
+    @property
+    def most_repeated(self) -> int:
+        """What was in flight: a batch for a killed consumer; for a broker what was done while it took no commits."""
+        return kafka_program.BATCH * (self.killed["consume"] + 10 * self.killed["broker"])
+
+
+def play(story: Story, rounds: int, count: int, kinds: Sequence[str]) -> None:
+    """In each round a producer, a consumer or the broker is killed, at a random moment."""
     consumer = story.start("consume")
     for number in range(rounds):
         producer = story.start("produce", f"r{number}", count)
         story.wait_for_more(producer, random.randint(20, 400))
         story.wait_for_more(consumer, random.randint(1, 8))
-        if number % 2:
-            story.kill("consume", consumer)
-            consumer = story.start("consume")
-            producer.wait(PATIENCE_SECONDS)
+        kind = kinds[number % len(kinds)]
+        if kind == "produce":
+            story.kill(kind, producer)
+            continue
+        if kind == "consume":
+            story.kill(kind, consumer)
+            consumer = story.start(kind)
         else:
-            story.kill("produce", producer)
-    story.end()
+            story.kill_broker()
+        assert producer.wait(PATIENCE_SECONDS) == 0
+    story.end("consume")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_killed_programs_lose_nothing(broker: Broker, client: str, tmp_path: Path) -> None:
     story = Story(broker, client, tmp_path)
-    play(story, rounds=2, count=2_000)
+    play(story, rounds=2, count=2_000, kinds=("produce", "consume"))
     lost, repeated = story.tell()
     assert lost == 0
-    assert repeated <= kafka_program.BATCH * story.killed["consume"]
+    assert repeated <= story.most_repeated
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_killed_broker_loses_nothing_that_it_acknowledged(broker: Broker, client: str, tmp_path: Path) -> None:
+    story = Story(broker, client, tmp_path)
+    play(story, rounds=1, count=6_000, kinds=("broker",))
+    lost, repeated = story.tell()
+    assert lost == 0
+    assert repeated <= story.most_repeated
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("client", CLIENTS)
 def test_many_rounds_lose_nothing(broker: Broker, client: str, tmp_path: Path) -> None:
     story = Story(broker, client, tmp_path)
-    play(story, rounds=SOAK_ROUNDS, count=4_000)
+    play(story, rounds=SOAK_ROUNDS, count=4_000, kinds=("produce", "consume", "produce", "consume", "broker"))
     lost, repeated = story.tell()
     assert lost == 0
-    assert repeated <= kafka_program.BATCH * story.killed["consume"]
+    assert repeated <= story.most_repeated
+
+
+def move(story: Story, rounds: int, count: int) -> None:
+    """A program that moves messages in transactions is killed in each round."""
+    for number in range(rounds):
+        mover, producer = story.start("move", story.target), story.start("produce", f"r{number}", count)
+        story.wait_for_more(mover, random.randint(1, count // kafka_program.BATCH))
+        time.sleep(random.random() / 50)  # anywhere in a transaction
+        story.kill("move", mover)
+        assert producer.wait(PATIENCE_SECONDS) == 0
+    story.end("move", story.target)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_killed_broker_loses_nothing_that_it_acknowledged(broker: Broker, client: str, tmp_path: Path) -> None:
+def test_killed_transactions_move_every_message_exactly_once(broker: Broker, client: str, tmp_path: Path) -> None:
     story = Story(broker, client, tmp_path)
-    consumer, producer = story.start("consume"), story.start("produce", "a", 6_000)
-    story.wait_for_more(consumer, 5)
-    broker.kill()
-    broker.start()
-    story.killed["broker"] += 1
-    assert producer.wait(PATIENCE_SECONDS) == 0
-    story.end()
-    lost, repeated = story.tell()
-    assert lost == 0
-    assert repeated <= 10 * kafka_program.BATCH
+    move(story, rounds=3, count=1_000)
+    assert story.tell_of_moved() == (0, 0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("client", CLIENTS)
+def test_many_killed_transactions_move_every_message_exactly_once(broker: Broker, client: str, tmp_path: Path) -> None:
+    story = Story(broker, client, tmp_path)
+    move(story, rounds=SOAK_ROUNDS, count=2_000)
+    assert story.tell_of_moved() == (0, 0)

@@ -24,32 +24,45 @@ from millrace.serving.functions.runtime import make_engine
 SECONDS = 10
 
 
-def request(method="POST", target="/", body=b"", headers=None, *, event_id="event-1", kind="http", raw=False):
-    """The event of an HTTP request. The processor parses the query, and gives the path decoded."""
+def request(*args, raw=False, **kwargs):
+    """The event of an HTTP request."""
+    return _event(request_fields(*args, **kwargs), raw=raw)
+
+
+def message(*args, **kwargs):
+    """The event of a stream's message."""
+    return _event(message_fields(*args, **kwargs))
+
+
+def request_fields(method="POST", target="/", body=b"", headers=None, *, event_id="event-1", kind="http"):
+    """What the processor sends of an HTTP request. It parses the query, and gives the path decoded."""
     path, _, query = target.partition("?")
     headers = dict(headers or {})
     content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-    return _event(
-        body, raw=raw, kind=kind, path=unquote(path), method=method, content_type=content_type, headers=headers,
+    return _fields(
+        body, kind=kind, path=unquote(path), method=method, content_type=content_type, headers=headers,
         id=event_id, fields=dict(parse_qsl(query, keep_blank_values=True)),
     )  # fmt: skip
 
 
-def message(value, *, offset, partition=0, headers=None, topic="topic", kind="kafka-cluster", trigger="trigger"):
-    """The event of a stream's message. Kafka's headers are bytes, and its key is not delivered."""
+def message_fields(value, *, offset, partition=0, headers=None, topic="topic", kind="kafka-cluster", trigger="trigger"):
+    """What it sends of a stream's message. Kafka's headers are bytes, and its key is not delivered."""
     headers = {name: text.encode() for name, text in (headers or {}).items()}
     path = "/" if kind.startswith("v3io") else topic
-    return _event(
+    return _fields(
         value, kind=kind, name=trigger, path=path, shard_id=partition, offset=offset, topic=topic, headers=headers
     )
 
 
-def _event(body, *, kind, raw=False, name="default-http", **given):
-    fields = {
+def _fields(body, *, kind, name="default-http", **given):
+    return {
         "content_type": "", "trigger": {"kind": kind, "name": name}, "fields": {}, "headers": {}, "id": "event-1",
         "method": "", "path": "/", "size": len(body), "timestamp": 0, "url": "", "shard_id": -1, "num_shards": 0,
         "type": "", "type_version": "", "version": "", "body": body, **given,
     }  # fmt: skip
+
+
+def _event(fields, *, raw=False):
     if raw:
         return nuclio_sdk.Event.deserialize(_as_bytes(fields), kind=EventDeserializerKinds.msgpack_raw)
     return nuclio_sdk.Event.deserialize(fields, kind=EventDeserializerKinds.msgpack)

@@ -220,3 +220,34 @@ def test_a_wheel_is_installed_from_the_functions_folder(tmp_path):
         "cd /opt/nuclio && python -m pip install --no-cache-dir './millrace-0.1.0-py3-none-any.whl[confluent]'",
     ]
     assert (tmp_path / "out" / "f-c" / wheel.name).read_bytes() == b"PK"
+
+
+CALLS = """
+import asyncio, json, sys
+import nuclio_sdk, main
+context = nuclio_sdk.Context(nuclio_sdk.Logger("DEBUG", "sdk"), nuclio_sdk.Platform("local"), "0",
+                             nuclio_sdk.TriggerInfo("http", "http"))
+event = nuclio_sdk.Event(body=json.dumps({"pieces": 4}).encode(), content_type="application/json", method="POST",
+                         trigger=nuclio_sdk.TriggerInfo("http", "http"), path="/", headers={}, fields={}, _id="1")
+async def answer():
+    main.init_context(context)
+    response = await main.handler(context, event)
+    print(response.status_code, response.body if isinstance(response.body, str) else response.body.decode())
+asyncio.run(answer())
+"""
+
+
+def test_the_folder_answers_as_nuclio_calls_it(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    function = millrace.import_function(SHOP)
+    function.remove_states(["priced", "bill", "billed", "audit"])
+    function.spec.functions.clear()
+    env = {one["name"]: one["value"] for one in export(function, tmp_path)["shop-orders"]["spec"]["env"]}
+    folder = tmp_path / "out" / "shop-orders"
+    env = {name: value.replace("/opt/nuclio", str(folder)) for name, value in env.items()}
+    done = subprocess.run([sys.executable, "-c", CALLS], env={**os.environ, **env, "PYTHONPATH": str(folder)},
+                          cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)  # fmt: skip
+    assert done.stdout == '200 {"pieces":4,"total":12}\n', done.stderr

@@ -31,7 +31,8 @@ def test_only_known_instructions_in_an_order_that_builds(tmp_path):
     # https://docs.docker.com/reference/dockerfile/
     instructions, _ = export(millrace.import_function(SHOP), tmp_path)
     assert [name for name, _ in instructions] == [
-        "FROM", "ENV", "WORKDIR", "COPY", "RUN", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD",
+        "FROM", "ENV", "WORKDIR", "COPY", "RUN", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT",
+        "CMD",
     ]  # fmt: skip
 
 
@@ -129,6 +130,11 @@ def test_a_wheel_is_copied_before_it_is_installed(tmp_path):
     assert (out / "requirements.txt").read_text() == f"./{wheel.name}[confluent]\n"
 
 
+def test_a_clock_runs_in_the_container(tmp_path):
+    _, out = export(flow().add_trigger("tick", {"kind": "cron", "interval": "10s", "body": {"x": 1}}), tmp_path)
+    assert "interval: 10s" in (out / "function-spec.yaml").read_text()
+
+
 def test_pickled_objects_are_trusted_in_the_image_that_holds_them(tmp_path):
     class Counts:
         def do(self, body):
@@ -138,3 +144,29 @@ def test_pickled_objects_are_trusted_in_the_image_that_holds_them(tmp_path):
     function.set_topology("flow").to(Counts(), name="count").respond()
     command = dict(export(function, tmp_path, pickle=True)[0])["CMD"]
     assert json.loads(command) == ["function-spec.yaml", "--trusted"]
+
+
+def test_the_folder_serves_with_the_command_of_its_image_and_ends_when_told(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import urllib.request
+
+    function = millrace.import_function(SHOP)
+    function.remove_states(["priced", "bill", "billed", "audit"])
+    function.spec.functions.clear()
+    instructions, out = export(function, tmp_path)
+    command = json.loads(dict(instructions)["ENTRYPOINT"])[1:] + json.loads(dict(instructions)["CMD"])
+    command = [{"0.0.0.0": "127.0.0.1", "8080": "0"}.get(one, one) for one in command]
+    server = subprocess.Popen([sys.executable, "-m", "millrace", *command], cwd=out, stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
+    try:
+        url = re.search(r"http://\S+", server.stdout.readline())[0]
+        assert urllib.request.urlopen(f"{url}/v2/health/ready", timeout=20).status == 200
+        answer = urllib.request.urlopen(urllib.request.Request(url, b'{"pieces": 4}'), timeout=20).read()
+        assert json.loads(answer) == {"pieces": 4, "total": 12}
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.stdout.close()
+        assert server.wait(30) == 0

@@ -245,10 +245,18 @@ def test_a_cron_job_really_sends_its_event(tmp_path):
     assert got == [("/run", b'{"full": true}', "1")]
 
 
-@pytest.mark.parametrize("attributes", [{"interval": "5s"}, {"schedule": "* * *"}])
-def test_a_clock_that_kubernetes_does_not_have(attributes, tmp_path):
-    with pytest.raises(millrace.errors.SpecError, match="a schedule of five fields"):
-        export(flow().add_trigger("t", {"kind": "cron", "attributes": attributes}), tmp_path)
+def test_an_interval_runs_in_the_function_where_there_is_one_of_it(tmp_path):
+    function = flow().add_trigger("t", {"kind": "cron", "interval": "5s"})
+    found = export(function, tmp_path)
+    assert "CronJob" not in found and "interval: 5s" in found["ConfigMap"]["data"]["function-spec.yaml"]
+    function.spec.replicas = 2
+    with pytest.raises(millrace.errors.SpecError, match="an interval runs in each replica, of which there are 2 to 2"):
+        export(function, tmp_path)
+
+
+def test_a_schedule_with_seconds_is_nothing_for_kubernetes(tmp_path):
+    with pytest.raises(millrace.errors.GraphError, match="a schedule of five fields"):
+        export(flow().add_trigger("t", {"kind": "cron", "schedule": "* * * * * */10"}), tmp_path)
 
 
 def test_kserve_runs_the_function_that_answers_requests_and_readers_stay_deployments(tmp_path):

@@ -13,6 +13,7 @@ from millrace.errors import InvalidInput
 from millrace.queues.address import open_queue
 from millrace.queues.message import Message
 from millrace.queues.v3io_records import encode
+from millrace.serving import FakeClock
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "parity"))
 
@@ -218,6 +219,14 @@ def test_a_drain_waits_for_messages_that_run():
         deliver(reader, 0, 1)
         reader.run(drained(reader))
     assert reader.committed == {("topic", 0): 2}
+
+
+def test_a_drain_does_not_wait_for_the_next_try():
+    with worker(fails_at(0), ordering="none", backoff_seconds=3_600, clock=FakeClock()) as reader:
+        deliver(reader, 0)
+        reader.until(lambda: reader.door.reader.counts.retried)
+        reader.drain()
+    assert (reader.acks, reader.faults, reader.door.reader.in_flight) == ([], [], 0)
 
 
 def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledged(monkeypatch):

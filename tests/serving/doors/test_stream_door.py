@@ -316,7 +316,8 @@ def test_message_that_waits_for_its_next_try_is_let_go_when_the_door_stops_and_i
 
     async def main():
         policy = Policy(retries=5, backoff_seconds=3600, commit_seconds=0.01)
-        async with reading(url, step, policy=policy, messages=numbers(3), dead_letters=letters_at) as (door, queue, task):
+        reader = reading(url, step, policy=policy, messages=numbers(3), dead_letters=letters_at)
+        async with reader as (door, queue, task):
             await until(lambda: door.counts.retried == 1)
             door.stop()
             await asyncio.wait_for(task, 5)

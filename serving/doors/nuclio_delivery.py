@@ -1,0 +1,60 @@
+"""A message that Nuclio brought, and one run of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ...queues.message import Message
+from ..engine.event import MockTrigger
+from .nuclio_ack import Place
+from .nuclio_streams import Source
+from .share import Share
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message that Nuclio brought."""
+
+    source: Source
+    message: Message
+    trigger: MockTrigger
+    share: Share
+    place: Place
+
+
+class Attempt:
+    """One run of a message."""
+
+    __slots__ = ("_has_moved", "_waiter", "error", "is_over")
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.is_over = False
+        self._has_moved = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def end(self, error: BaseException | None) -> None:
+        """It has ended, well or with an error."""
+        self.error, self.is_over = error, True
+        self.park()
+
+    def park(self) -> None:
+        """All that is alive of it is held by batches and joins."""
+        self._has_moved = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def until_moved(self) -> None:
+        """Wait until it has ended or is held since the last call. One at a time may wait."""
+        if not self._has_moved:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+            self._waiter = None
+        self._has_moved = self.is_over
+
+    async def until_over(self) -> BaseException | None:
+        """Wait for the end."""
+        while not self.is_over:
+            await self.until_moved()
+        return self.error
