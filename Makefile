@@ -41,7 +41,7 @@ check: $(STAMP)  ## Lint and type-check
 	@cd .cache/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p millrace
 
 bench: $(STAMP)  ## Measure Millrace beside its peers (installs them into .bench; long)
-	@for script in chain request http startup; do $(BIN)/python benchmarks/$$script.py $(ARGS) || exit 1; done
+	@for script in chain request http startup queues consume; do $(BIN)/python benchmarks/$$script.py $(ARGS) || exit 1; done
 
 docs: $(STAMP)  ## Run the code blocks of the manual
 	@$(BIN)/python -m pytest tests/docs $(ARGS)

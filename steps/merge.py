@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ..errors import MergeIncomplete
+from ..errors import InvalidInput, MergeIncomplete
 from .base import Held, HoldingStep, Release
 
 MAX_BEHIND = 64
@@ -78,7 +78,11 @@ class Merge(HoldingStep):
             return self.key_path(event)
         value = event.body
         for part in self.key_path.split("."):
-            value = value[part]
+            try:
+                value = value[part]
+            except (KeyError, TypeError, IndexError) as error:
+                text = f"step '{self.name or 'merge'}': the body has no '{part}' on its key_path '{self.key_path}'"
+                raise InvalidInput(text) from error
         return value
 
     def add(self, item: Held, now: float) -> list[Release]:

@@ -27,10 +27,10 @@ def cut(graph: Graph, function: str) -> dict[str, Any]:
 
 
 def with_sources(part: Graph, graph: Graph, function: str, around: str = "") -> dict[str, Any]:
-    """A part of a graph with a stand-in before each queue whose writers all run elsewhere.
+    """A part of a graph with a stand-in before each queue, or nested flow, that only others write to.
 
-    So the queue is no start step: what comes to the function by another way begins behind its queues, as in the whole
-    graph. A stand-in runs nowhere, and only its name is left of the step that writes.
+    So it is no start step: what comes to the function by another way begins behind its queues, as in the whole graph. A
+    stand-in runs nowhere, and only its name is left of the step that writes.
 
     :param part: what :func:`cut` left of `graph`
     """
@@ -40,10 +40,12 @@ def with_sources(part: Graph, graph: Graph, function: str, around: str = "") -> 
     steps: dict[str, Any] = {}
     for name, step in part["steps"].items():
         own = graph["steps"][name]
-        if _is_queue(step) and own.get("after") and not step.get("after"):
+        place = step.get("function")
+        if own.get("after") and not step.get("after") and place != function:
             source = own["after"][0]
-            elsewhere = {"function": graph["steps"][source].get("function")} if around == function else {}
-            steps[source] = {"kind": "task", "handler": "(event)", **elsewhere}
+            place = place or (graph["steps"][source].get("function") if around == function else None)
+            source = f"before-{name}" if source in part["steps"] else source
+            steps[source] = {"kind": "task", "handler": "(event)", **({"function": place} if place else {})}
             step = {**step, "after": [source]}
         steps[name] = with_sources(step, own, function, around)
     return {**part, "steps": steps}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,8 +68,14 @@ def _remove(folder: Path, place: str) -> None:
 
 
 def _write(file: Path, one: str | Path) -> None:
-    content = one.read_bytes() if isinstance(one, Path) else one.encode()
-    if file.is_file() and file.read_bytes() == content:
+    if file.is_file() and _is_same(file, one):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
+    if isinstance(one, Path):
+        shutil.copyfile(one, file)  # a model may be larger than the memory
+    else:
+        file.write_bytes(one.encode())
+
+
+def _is_same(file: Path, one: str | Path) -> bool:
+    return filecmp.cmp(one, file, shallow=False) if isinstance(one, Path) else file.read_bytes() == one.encode()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ...errors import SpecError
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035
+VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha256:[0-9a-f]{64})?")
 LONGEST_PROJECT = 63
 LONGEST_FUNCTION = 56
 """Of the 63 characters that a Service's name may have, Nuclio takes the first 7 for ``nuclio-``."""
@@ -28,4 +31,34 @@ and '-', first a letter and last no '-', such as 'my-graph'
             f"the {what} name '{name}' is not allowed: use at most {longest} lower-case letters, digits and '-', first "
             f"a letter and last no '-', such as '{better}'"
         )
+    return name
+
+
+def check_labels(labels: Mapping[str, str], *, function: str) -> None:
+    """Refuse labels that Kubernetes refuses.
+
+    :raises SpecError: a key or a value is not allowed
+
+    >>> check_labels({"team": "data science"}, function="f")
+    Traceback (most recent call last):
+    millrace.errors.SpecError: function 'f': the label team='data science' is not allowed: a value has at most 63 \
+letters, digits, '-', '_' and '.'; annotations take any text
+    """
+    for key, value in labels.items():
+        name, text = key.rpartition("/")[2], str(value)
+        if not name or not VALUE.fullmatch(name) or not VALUE.fullmatch(text) or len(text) > LONGEST_PROJECT:
+            raise SpecError(
+                f"function '{function}': the label {key}={value!r} is not allowed: a value has at most "
+                f"{LONGEST_PROJECT} letters, digits, '-', '_' and '.'; annotations take any text"
+            )
+
+
+def check_image(name: str) -> str:
+    """The name of an image, if it can be one.
+
+    >>> check_image("registry.example.com:5000/shop/orders:1.2")
+    'registry.example.com:5000/shop/orders:1.2'
+    """
+    if not IMAGE.fullmatch(name):
+        raise SpecError(f"image='{name}' is no name of an image; write it as 'registry.example.com/name:tag'")
     return name

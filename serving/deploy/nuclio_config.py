@@ -81,7 +81,7 @@ def nuclio_files(unit: Unit) -> Files:
 
 
 def _runtime(unit: Unit) -> str:
-    runtime = unit.nuclio_runtime or f"python:{unit.target.python}"
+    runtime = unit.nuclio_runtime or f"python:{unit.python}"
     name, _, version = runtime.partition(":")
     numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
     if name != "python" or numbers < OLDEST_PYTHON:
@@ -104,7 +104,7 @@ def _env(unit: Unit) -> list[dict[str, Any]]:
 
 def _build(unit: Unit) -> dict[str, Any]:
     return {
-        "baseImage": unit.base_image or f"python:{unit.target.python}-slim",
+        "baseImage": unit.base_image or f"python:{unit.python}-slim",
         "commands": [*unit.commands, *_installing(unit)],
     }
 

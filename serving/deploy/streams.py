@@ -12,12 +12,13 @@ from ...queues.address import BACKENDS
 from ...queues.kafka_address import parse_address
 from ...queues.v3io_options import Options, Place
 from ..doors.wiring import DEAD_LETTERS, Wiring, check_settings
-from .target import Target
+from .target import COMPOSE_KAFKA, Target
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1")
 EXTRAS = {"kafka": "confluent", "v3io": "v3io", "v3io+http": "v3io"}
 """What brings the client of an address; of the two for Kafka the quick one."""
-V3IO_VARIABLE, V3IO_KEY = "V3IO_API", "V3IO_ACCESS_KEY"
+V3IO_KEY = "V3IO_ACCESS_KEY"
+LOGIN = ("sasl_", "ssl_", "security_protocol")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,16 @@ def complete(queue: Mapping[str, Any], name: str, target: Target) -> dict[str, A
         if settings.get(key):
             own = f"{target.name} to know the dead letters of {what}"
             backend[key] = reachable(settings[key], own, target, settings=settings, beside=found["path"])
-    return found | ({"backend": backend} if backend else {})
+    found |= {"backend": backend} if backend else {}
+    if found["path"].startswith(f"{COMPOSE_KAFKA}/"):
+        found |= {key: _without_login(found[key]) for key in ("backend", "trigger_args") if key in found}
+    return found
+
+
+def _without_login(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a queue for the Kafka that compose brings, which asks for no login."""
+    kept = {name: one for name, one in (settings.get("options") or {}).items() if not name.startswith(LOGIN)}
+    return {name: one for name, one in {**settings, "options": kept, "secrets": None}.items() if one}
 
 
 def stream_of(queue: Mapping[str, Any], name: str) -> Stream:

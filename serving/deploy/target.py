@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from ...errors import SpecError, near
+from .names import LONGEST_PROJECT, check_image, check_name
 
 TARGETS = ("nuclio", "docker", "kubernetes", "compose")
 OLDEST_PYTHON = (3, 11)
@@ -25,7 +26,7 @@ class Target:
     :param secret: the Kubernetes Secret of all secrets that refer to none
     :param wheel: the name of a wheel file in the image to install Millrace from
     :param kserve: let KServe run the function that answers requests
-    :raises SpecError: there is no such target, or no Millrace for this Python
+    :raises SpecError: there is no such target, no Millrace for this Python, or a name can not be
 
     >>> Target(name="nuclio", python="3.12").folder
     '/opt/nuclio'
@@ -48,6 +49,10 @@ class Target:
             raise SpecError(f"python='{self.python}' is no Python that Millrace runs on; give 3.11 or later, as '3.11'")
         if self.kserve and self.name != "kubernetes":
             raise SpecError(f"kserve= is for the target kubernetes, not for {self.name}")
+        if self.namespace is not None:
+            check_name(self.namespace, what="namespace", longest=LONGEST_PROJECT)
+        if self.image is not None:
+            check_image(self.image)
 
     @property
     def version(self) -> tuple[int, int]:

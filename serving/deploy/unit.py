@@ -84,6 +84,12 @@ class Unit:
         return "-".join(part for part in (self.project, self.name, tag) if part)
 
     @property
+    def python(self) -> str:
+        """The Python version that runs it, as ``3.11``."""
+        own = self.nuclio_runtime if self.target.name == "nuclio" else None
+        return (own or self.target.python).removeprefix("python:")
+
+    @property
     def spec_file(self) -> str:
         """The path of its spec in its image."""
         return f"{self.target.folder}/{SPEC_FILE}"

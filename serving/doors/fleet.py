@@ -62,6 +62,7 @@ class Fleet:
     :param drain_seconds: how long members may take to end
     :param on_ready: called with what the first member wrote, once all serve
     :param on_output: gets the members' output by lines; default: it goes where this process's goes
+    :ivar was_ready: all members have served at one time
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Fleet:
         self._stopping = asyncio.Event()
         self._signals = 0
         self._exit_code = 0
-        self._was_ready = False
+        self.was_ready = False
 
     async def run(self) -> int:
         """Run the members until SIGTERM or SIGINT, or until one does not start; the exit code."""
@@ -110,7 +111,7 @@ class Fleet:
             process = await self._start(member)
             code = await process.wait()
             member.process, member.is_ready = None, False
-            if not self._was_ready:
+            if not self.was_ready:
                 self._fail(member, code)
             if self._stopping.is_set():
                 break
@@ -154,8 +155,8 @@ class Fleet:
         while (line := await told.readline()).endswith(b"\n"):
             member.told = json.loads(line)
             member.is_ready = member.process is process
-            if all(one.is_ready for one in self.members) and not self._was_ready:
-                self._was_ready = True
+            if all(one.is_ready for one in self.members) and not self.was_ready:
+                self.was_ready = True
                 self._on_ready(self.members[0].told)
 
     async def _pass_on(self, member: Member, output: asyncio.StreamReader) -> None:

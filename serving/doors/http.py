@@ -98,6 +98,11 @@ class HttpServer:
         """Whether the port is open."""
         return self._listener is not None and self._listener.is_serving()
 
+    @property
+    def asked(self) -> int:
+        """How many events came in."""
+        return self._door.asked
+
     async def start(self) -> None:
         """Start the engine on this loop and listen."""
         loop = asyncio.get_running_loop()

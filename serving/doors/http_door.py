@@ -32,6 +32,7 @@ class Door:
 
     :param version: of Millrace, for the metadata
     :ivar access_log: log a line for every answer
+    :ivar asked: how many events came in
     """
 
     def __init__(self, engine: Engine, *, version: str, request_timeout_seconds: float = 60) -> None:
@@ -40,6 +41,7 @@ class Door:
         self._logged: set[Any] = set()
         self.request_timeout_seconds = request_timeout_seconds
         self.access_log = False
+        self.asked = 0
         self._metadata = {"name": engine.context.name, "version": version, "extensions": EXTENSIONS}
         self._tells_metadata = not has_router(engine.context.root)
 
@@ -62,6 +64,7 @@ class Door:
     def begin(self, event: Event, deliver: Deliver) -> None:
         """Run an event; `deliver` is called once with its answer or error, at once or later on this loop."""
         engine = self.engine
+        self.asked += 1
         if engine.draining:
             deliver(None, engine.refusal())
         elif not engine.inline:
@@ -80,6 +83,7 @@ class Door:
     async def run(self, event: Event) -> Any:
         """Run an event and wait for its answer, no longer than the time limit; what works on it is stopped then."""
         if self.engine.inline and not self.engine.draining:
+            self.asked += 1
             return self.engine.run(event)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

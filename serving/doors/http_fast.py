@@ -153,6 +153,7 @@ class FastProtocol(Protocol):
                 if not engine.inline or engine.draining:
                     self._begin(Exchange(self, message, started), event)
                     return
+                door.asked += 1
                 answer = engine.run(event)
         except (Exception, SystemExit) as error:
             answer = door.failure(error)

@@ -37,6 +37,11 @@ class Protocol(web.RequestHandler):
             stream.close()
         super().connection_lost(exc)
 
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Log a fault of ours, not that the client went away or that its body, which got a 400, can not be read."""
+        if not isinstance(kwargs.get("exc_info"), (ConnectionError, web.RequestPayloadError)):
+            super().log_exception(*args, **kwargs)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
@@ -47,7 +52,7 @@ class Protocol(web.RequestHandler):
             first_line = (message or str(exc)).strip().splitlines()[0].rstrip(":")
             text = f"the request is not HTTP/1.1: {first_line}"
         else:
-            logger.error("a request failed", exc_info=exc)
+            self.log_exception("a request failed", exc_info=exc)
             text = "the server failed; its log says why"
         return stock(json_answer(status, {"error": text}), is_last=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..doors.fleet import Member
@@ -34,11 +35,11 @@ class Table:
             prefix = f"\x1b[{color}m{prefix}\x1b[0m"
         print(prefix, line, flush=True)
 
-    async def show_now_and_then(self, seconds: float) -> None:
+    async def show_now_and_then(self, seconds: float, is_worth_showing: Callable[[], bool]) -> None:
         """Print the table every so many seconds, when it has changed."""
         while seconds:
             await asyncio.sleep(seconds)
-            if (text := self.text()) != self._shown:
+            if is_worth_showing() and (text := self.text()) != self._shown:
                 self.show(text)
 
     def show(self, text: str | None = None) -> None:

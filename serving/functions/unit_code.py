@@ -51,6 +51,8 @@ class Code:
         for top in dict.fromkeys(_imported(tree.body)):
             self.imports.setdefault(top, str(file))
         for top in dict.fromkeys(_imported(list(ast.walk(tree)))):
+            if top in sys.stdlib_module_names:  # which comes first, whatever lies beside the file
+                continue
             for one in _modules(file.parent, top):
                 place = f"{folder}/{one.relative_to(file.parent).as_posix()}"
                 if place in self.files:

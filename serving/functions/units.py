@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import GraphError, SpecError
-from ..deploy.names import LONGEST_PROJECT, check_name
+from ..deploy.names import LONGEST_PROJECT, check_labels, check_name
 from ..deploy.streams import EXTRAS, reachable
 from ..deploy.target import Target
 from ..deploy.trigger import STREAM_KINDS, StreamTrigger, read_triggers
@@ -44,6 +45,8 @@ def units_of(function: ServingFunction, target: Target, *, pickle: bool = False)
     :raises GraphError: the graph is wrong, or a step's class is in no file
     :raises SpecError: something can not be deployed there: a name, a queue, a secret, the code, a model
     """
+    for name in function.spec.functions:
+        check_name(name, what="child function's")
     if function.metadata.project:
         check_name(function.metadata.project, what="project", longest=LONGEST_PROJECT)
     raise_first(function_problems(function, []))
@@ -58,6 +61,19 @@ def units_of(function: ServingFunction, target: Target, *, pickle: bool = False)
         after = tuple(one.full_name for one in units if {each.stream.url for each in one.streams} & set(part.writes))
         units.append(_Maker(function, values, target, part).unit(after if part.child else _all(units)))
     return units
+
+
+def _check(unit: Unit) -> None:
+    """Refuse what the target refuses of a unit."""
+    check_name(unit.full_name if unit.target.name == "nuclio" else unit.name, what="function")
+    check_labels(unit.labels, function=unit.name)
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if unit.trusted and unit.python != here:
+        raise SpecError(
+            f"function '{unit.name}' holds objects that were pickled by Python {here}, and Python {unit.python} can "
+            f"not read their code; export with the Python that it runs on, or give python='{here}' (--python)"
+        )
+    _ = unit.replica_range
 
 
 def _all(units: list[Unit]) -> tuple[str, ...]:
@@ -115,8 +131,7 @@ class _Maker:
             disable_default_http_trigger=own.disable_default_http_trigger, placement=self._placement(),
             trusted=holds_pickles(spec), after=after,
         )  # fmt: skip
-        check_name(unit.full_name if target.name == "nuclio" else unit.name, what="function")
-        _ = unit.replica_range
+        _check(unit)
         return unit
 
     def _take_code(self, code: Code) -> dict[str, str]:

@@ -17,11 +17,13 @@ from ...errors import GraphError, MillraceError, near
 from ..doors.fleet import Fleet, Member
 from ..doors.http import HttpSettings
 from ..doors.http_run import running
+from ..doors.queue_steps import queue_problems
 from ..doors.stopping import StopRequest
 from ..doors.stream_run import run_streams
 from ..doors.streams import RealStreams
+from ..doors.wiring import Wiring
 from ..engine.engine import Engine
-from ..graph.checks import validate
+from ..graph.checks import problems, raise_first
 from .example import command_to_try
 from .function import ServingFunction
 from .load import load_target
@@ -29,7 +31,7 @@ from .logs import set_up_logging
 from .real import DEFAULT_FOLDER, StreamsAt
 from .runtime import make_engine
 from .status import Table
-from .triggers import http_port, port_to_serve
+from .triggers import cron_triggers, http_port, port_to_serve, stream_triggers
 
 logger = logging.getLogger("millrace.workers")
 
@@ -81,7 +83,7 @@ def up(
     """
     set_up_logging(verbose=verbose)
     function, _ = load_target(target, trusted=trusted)
-    validate(function.graph, function.spec.functions)
+    _check(function)
     folder = str(Path(streams or DEFAULT_FOLDER).absolute())
     counts = _counts(function, replicas or {})
     members = []
@@ -99,13 +101,24 @@ def up(
     return asyncio.run(_run(fleet, table, status_seconds))
 
 
+def _check(function: ServingFunction) -> None:
+    """Find what can be found to be wrong before any process is started."""
+    raise_first([*problems(function.graph, function.spec.functions), *queue_problems(function.graph, function.name)])
+    for name, one in {PARENT: function, **function.spec.functions}.items():
+        stream_triggers(one.spec.triggers, Wiring(function.name, name, secret=lambda name: ""))
+        cron_triggers(one.spec.triggers)
+
+
 async def _run(fleet: Fleet, table: Table, status_seconds: float) -> int:
-    showing = asyncio.get_running_loop().create_task(table.show_now_and_then(status_seconds))
+    def is_worth_showing() -> bool:
+        return fleet.was_ready and not fleet.is_stopping
+
+    showing = asyncio.get_running_loop().create_task(table.show_now_and_then(status_seconds, is_worth_showing))
     try:
         return await fleet.run()
     finally:
         showing.cancel()
-        if status_seconds:
+        if status_seconds and fleet.was_ready:
             table.show()
 
 
@@ -165,7 +178,7 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
     if job.port is None:
         return run_streams(
             engine, streams, drain_seconds=job.drain_seconds, lifeline=lifeline,
-            on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams),
+            on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams, lambda: 0),
         )  # fmt: skip
 
     settings = HttpSettings(host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose)
@@ -174,7 +187,8 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
         # It is started again, and reads again where it stopped.
         streams.on_fault = lambda error: stop.request()
         with running(engine, streams, settings=settings) as server:
-            tell.begin({"url": server.url, "example": command_to_try(engine, server.url)}, engine, streams)
+            first = {"url": server.url, "example": command_to_try(engine, server.url)}
+            tell.begin(first, engine, streams, lambda: server.asked)
             stop.wait(lifeline)
     return 1 if streams.faults else 0
 
@@ -187,10 +201,11 @@ class _Telling:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, first: dict[str, Any], engine: Engine, streams: RealStreams) -> None:
+    def begin(
+        self, first: dict[str, Any], engine: Engine, streams: RealStreams, asked: Callable[[], int]
+    ) -> None:  # fmt: skip
         def status(found: dict[str, Any]) -> dict[str, Any]:
-            fed = sum(one["in"] + one["retried"] for one in found["read"]) + found["ticks"]
-            return first | found | {"errors": len(engine.errors), "asked": engine.gate.entered - fed}
+            return first | found | {"errors": len(engine.errors), "asked": asked()}
 
         def measured() -> dict[str, Any]:
             return status(engine.thread.call(streams.measured(), MEASURE_SECONDS))

@@ -77,8 +77,8 @@ class RouterStep(TaskStep):
 
     def put(self, key: str, route: Step) -> Step:
         """Set the route of a key."""
-        if not isinstance(key, str) or not key:
-            raise GraphError(f"router '{self.name}': a route's key is a text, not {key!r}")
+        if not isinstance(key, str) or not key or "/" in key:
+            raise GraphError(f"router '{self.name}': a route's key is a text without '/', not {key!r}")
         if not isinstance(route, Step):
             raise GraphError(f"router '{self.name}', route '{key}': route= is a step, not a {type(route).__name__}")
         if route.parent is not None:

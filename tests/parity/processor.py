@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -34,6 +33,7 @@ class Processor:
         with self._stderr.open("w") as stderr:  # no pipe: nobody reads it while the worker runs
             self.process = self._started(folder, handler, environment, stderr)
         self.events, self.control = (accepted(one) for one in listeners)
+        self.events.settimeout(SECONDS)
         self._lines = self.events.makefile("rb")
         threading.Thread(target=self._read_control, daemon=True).start()
 
@@ -54,18 +54,23 @@ class Processor:
         packed = msgpack.packb(event)
         self.events.sendall(struct.pack(">i", len(packed)) + packed)
 
-    def answer(self, first=b"r"):
+    def answer(self):
         """The next answer; what is logged before it is kept."""
-        while True:
-            assert select.select([self.events], [], [], SECONDS)[0] or self._lines.peek(1), "the worker does not answer"
-            line = self._lines.readline()
-            assert line.endswith(b"\n"), self._stderr.read_text()
-            if line[:1] == b"l":
-                self.logs.append(json.loads(line[1:])["message"])
-            elif line[:1] == first:
-                return json.loads(line[1:]) if first == b"r" else None
-            else:
-                json.loads(line[1:])
+        while (line := self._line())[:1] != b"r":
+            pass
+        return json.loads(line[1:])
+
+    def until_logged(self, text):
+        """Wait for a line of the log."""
+        while text not in self.logs:
+            self._line()
+
+    def _line(self):
+        line = self._lines.readline()
+        assert line.endswith(b"\n"), self._stderr.read_text()
+        if line[:1] == b"l":
+            self.logs.append(json.loads(line[1:])["message"])
+        return line
 
     def signal(self, number):
         """Tell it to drain, to go on, or to end."""
@@ -81,7 +86,8 @@ class Processor:
 
     def __enter__(self):
         try:
-            self.answer(b"s")
+            while self._line() != b"s\n":
+                pass
         except BaseException:
             self.__exit__()
             raise

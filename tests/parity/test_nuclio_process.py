@@ -77,6 +77,7 @@ def test_a_drain_acknowledges_what_a_batch_holds_and_the_worker_goes_on_when_tol
         worker.signal(DRAIN)
         worker.until(lambda: worker.acks == [(0, 2)])
         worker.give(order(3))  # comes too late: thrown away, not acknowledged
+        worker.until_logged("Event has been discarded")
         worker.signal(CONTINUE)
         worker.give(order(8, partition=1))
         assert worker.answer()["status_code"] == 200

@@ -97,6 +97,7 @@ class Wrapper:
             left -= len(chunk)
         event = nuclio_sdk.Event.deserialize(next(self.unpacker), kind=EventDeserializerKinds.msgpack)
         if self.discards:
+            self.logger.debug("Event has been discarded")
             return
         try:
             output = await self.handler(self.context, event)

@@ -100,6 +100,7 @@ async def test_topic_is_made_with_its_partitions_and_retention(client: str) -> N
     from kafka import KafkaAdminClient
     from kafka.admin import ConfigResource, ConfigResourceType
 
+    real()
     url = new_topic()
     kept = Settings(partitions=3, retention_seconds=60, retention_bytes=3_000_000, options={"client": client})
     async with await open_queue(url, kept) as queue:

@@ -259,3 +259,40 @@ def test_files_of_somebody_else_are_not_overwritten(tmp_path):
     with pytest.raises(SpecError, match="was not written by an export"):
         plain().export("docker", str(tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["Dockerfile"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"namespace": "My_Space"}, "the namespace name 'My_Space' is not allowed"),
+        ({"image": "My Image"}, "image='My Image' is no name of an image"),
+        ({"image": "registry/Upper:1"}, "is no name of an image"),
+    ],
+)
+def test_names_that_the_platform_would_refuse(choices, words, tmp_path):
+    assert words in refused(plain(), tmp_path, "kubernetes", **choices)
+
+
+def test_a_label_that_kubernetes_refuses(tmp_path):
+    function = plain()
+    function.metadata.labels["team"] = "data science"
+    assert "the label team='data science' is not allowed" in refused(function, tmp_path)
+
+
+def test_a_child_can_not_be_called_out_of_the_folder(tmp_path):
+    function = millrace.new_function("f")
+    function.add_route("m", handler="(event)", function="../../out")
+    function.add_child_function("../../out")
+    assert "child function's name '../../out' is not allowed" in refused(function, tmp_path, "docker")
+
+
+def test_objects_pickled_by_another_python(tmp_path):
+    class Counts:
+        def do(self, body):
+            return body
+
+    function = millrace.new_function("f")
+    function.set_topology("flow").to(Counts(), name="count")
+    assert "not read their code" in refused(function, tmp_path, "docker", pickle=True, python="3.19")
+    function.spec.nuclio_runtime = "python:3.19"
+    assert "not read their code" in refused(function, tmp_path, "nuclio", pickle=True)

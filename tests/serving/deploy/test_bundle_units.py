@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import millrace
-from millrace.serving.deploy.cut import cut
+from millrace.serving.deploy.cut import cut, with_sources
 from millrace.serving.deploy.target import Target
 from millrace.serving.functions.function import ServingFunction
 from millrace.serving.functions.text import load_yaml
@@ -126,6 +126,11 @@ def test_a_function_that_only_ends_a_nested_flow_does_not_read_the_queue_before_
     assert cut(graph, "two")["steps"] == {"inner": {"kind": "flow", "steps": {
         "q": {"kind": "queue"}, "b": {"kind": "task", "after": ["q"], "function": "two"}}}}  # fmt: skip
     assert list(cut(graph, "one")["steps"]) == ["before", "inner"]
+    graph["steps"]["beside"] = {"kind": "task", "after": ["before"], "function": "two"}
+    part = cut(graph, "two")
+    assert list(part["steps"]) == ["before", "inner", "beside"] and "after" not in part["steps"]["inner"]
+    whole = with_sources(part, graph, "two")["steps"]
+    assert whole["inner"]["after"] == ["before-inner"] and whole["inner"]["steps"]["q"]["after"] == ["a"]
 
 
 def test_a_router_is_one_function():

@@ -89,3 +89,14 @@ def test_exporting_twice_writes_the_same_bytes(tmp_path):
     first = state()
     export(millrace.import_function(SHOP), tmp_path)
     assert state() == first
+
+
+def test_the_kafka_that_comes_along_is_asked_without_a_login(tmp_path):
+    function = millrace.new_function("f")
+    login = {"options": {"security_protocol": "SASL_SSL", "sasl_plain_username": "me", "linger_ms": 5},
+             "secrets": {"sasl_plain_password": "PASS"}}  # fmt: skip
+    function.set_topology("flow").to(">>", "q", path="kafka://kafka.shop.svc:9093/q", trigger_args=login)
+    service = export(function.with_secrets("inline", {"OTHER": "s3cr3t-value"}), tmp_path)["services"]["f"]
+    spec = yaml.safe_load((tmp_path / "out" / "image" / "function-spec.yaml").read_text())
+    assert spec["spec"]["graph"]["steps"]["q"]["trigger_args"] == {"options": {"linger_ms": 5}}
+    assert list(service["environment"]) == ["MILLRACE_SECRET_OTHER"]

@@ -212,6 +212,19 @@ def test_what_is_no_proper_request_is_400_in_json_and_the_next_client_is_served(
             assert read_answers(connection, 1) == [(200, b"1")]
 
 
+@pytest.mark.parametrize("request_bytes", [post(b"{", "Content-Length: 9"), sized(b"no", "Content-Encoding: gzip")])
+def test_clients_that_go_away_or_send_broken_bodies_do_not_fill_the_log(request_bytes, caplog):
+    with served(echo) as server:
+        with connected(server) as connection:
+            connection.sendall(request_bytes)
+            connection.shutdown(socket.SHUT_WR)
+            read_all(connection)
+        with connected(server) as connection:
+            connection.sendall(sized(b"1"))
+            assert read_answers(connection, 1) == [(200, b"1")]
+    assert "Traceback" not in caplog.text
+
+
 def test_body_that_does_not_come_is_408():
     with served(lambda body: body, request_timeout_seconds=0.1) as server, connected(server) as connection:
         connection.sendall(post(b"12", "Content-Length: 3"))

@@ -84,8 +84,8 @@ def test_queue_before_a_nested_flow_is_read_by_what_runs_its_first_step_and_not_
     function = millrace.new_function("shop")
     graph = function.set_topology("flow")
     graph.to(">>", "orders")
-    inner = graph.add_flow("inner", after="orders")
-    inner.to(name="bill", handler="(event)", function="bills").to(">>", "billed").to(
+    inner = graph.add_flow("inner", after="orders", function="bills")
+    inner.to(name="bill", handler="(event)").to(">>", "billed").to(
         name="ship", handler="(event)", function="ships")  # fmt: skip
     assert readers_of(graph) == {"orders": {"bills"}, "inner/billed": {"ships"}}
 

@@ -149,6 +149,12 @@ def test_merge_by_key_joins_two_events_and_answers_both():
         assert server.engine.gate.inside == 0
 
 
+@pytest.mark.parametrize("body", [{"to": "left"}, {"to": "left", "user": 5}, {"to": "left", "user": {"name": "x"}}])
+def test_body_without_the_key_of_a_merge_is_refused_by_the_name_of_what_is_missing(body):
+    with keyed().to_mock_server() as server, pytest.raises(RequestFailed, match=r"422.*no '(user|id)' on its key_path"):
+        server.test(body=body)
+
+
 def test_second_part_from_the_same_step_waits_for_the_next_join_of_its_key():
     answers = []
     with keyed().to_mock_server() as server:

@@ -182,8 +182,8 @@ def test_queue_may_have_two_readers_and_a_child_two_queues_of_which_another_chil
 
 NESTED = HEAD + """
 graph.to(">>", "outer", group="g")
-inner = graph.add_flow("inner", after="outer")
-inner.to(name="double", handler="(event * 2)", function="a").to(">>", "between").to(
+inner = graph.add_flow("inner", after="outer", function="a")
+inner.to(name="double", handler="(event * 2)").to(">>", "between").to(
     name="write", handler=note("seen"), function="b")
 function.add_child_function("a")
 function.add_child_function("b")
@@ -220,7 +220,7 @@ function.set_tracking("log://{tmp_path}/q/tracking")
         assert up.end() == 0
     (error,) = messages(f"log://{tmp_path}/q/errors")
     (record,) = messages(f"log://{tmp_path}/q/tracking")
-    assert "unlucky" in json.loads(error.value)["error"] and json.loads(record.value)["model"] == "m"
+    assert "unlucky" in json.loads(error.value)["message"] and json.loads(record.value)["model"] == "m"
 
 
 def test_event_that_was_accepted_is_in_the_queue_when_the_parent_is_killed_right_after(tmp_path):

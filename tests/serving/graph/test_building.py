@@ -3,7 +3,7 @@
 import pytest
 
 from millrace.errors import DuplicateStep, GraphError, UnknownStep
-from millrace.serving import FlowStep, TaskStep
+from millrace.serving import FlowStep, RouterStep, TaskStep
 
 
 class Scale:
@@ -193,6 +193,12 @@ def test_a_flow_and_a_router_are_containers_of_names():
     graph = nested()
     assert (list(graph), len(graph), "models" in graph, graph.get("x")) == (["prepare", "models"], 2, True, None)
     assert (list(graph["models"]), len(graph["models"]), "m1" in graph["models"]) == (["m1"], 1, True)
+
+
+@pytest.mark.parametrize("key", ["a/b", "", 5])
+def test_a_key_that_no_url_can_name_is_no_route(key):
+    with pytest.raises(GraphError, match=f"a route's key is a text without '/', not {key!r}"):
+        RouterStep().add_route(key, handler="(event)")
 
 
 def test_del_removes_steps_and_routes_also_by_path():
