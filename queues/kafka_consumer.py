@@ -61,7 +61,8 @@ class KafkaConsumer(Consumer):
         self._failure: Exception | None = None
         self._side = ThreadPoolExecutor(1, "kafka-commit")
         bridge = _Bridge(self, self._loop)
-        self._poller = Poller(name, lambda: join(bridge), self._buffers, arrived=self._arrived.set, failed=self._failed)
+        self._join = lambda: join(bridge)
+        self._poller = self._new_poller()
         self._seeks: set[asyncio.Future[None]] = set()
         self._is_closed = False
 
@@ -78,8 +79,8 @@ class KafkaConsumer(Consumer):
     async def poll(self, max_messages: int = 500, timeout_seconds: float = 1.0) -> list[Message]:
         """The next messages of the assigned partitions that are not paused; waits for some, up to the time.
 
-        :raises MillraceError: something went wrong, and the consumer goes on by itself: poll again. After an error that
-            it can not get over it has left the group, and every poll raises that
+        :raises MillraceError: something went wrong; to poll again is to try again. An error that the client did not get
+            over has cost the membership, and the next poll joins anew
         """
         if not self._is_closed:
             self._poller.start()
@@ -87,7 +88,9 @@ class KafkaConsumer(Consumer):
         await asyncio.sleep(0)  # a consumer that never waits must not starve the loop
         while not self._is_closed:
             if self._failure is not None:
-                failure, self._failure = self._failure, self._poller.end
+                failure, self._failure = self._failure, None
+                if self._poller.end is not None:
+                    await self._leave()
                 raise failure
             messages = self._buffers.take(max_messages)
             if messages:
@@ -102,6 +105,15 @@ class KafkaConsumer(Consumer):
             except TimeoutError:
                 break
         return []
+
+    def _new_poller(self) -> Poller:
+        return Poller(self._name, self._join, self._buffers, arrived=self._arrived.set, failed=self._failed)
+
+    async def _leave(self) -> None:
+        """Let go of a membership that has ended by itself, so that another can begin."""
+        await self._poller.stop()
+        await self.forget(list(self._assigned))
+        self._poller = self._new_poller()
 
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """Set how far the group is; commits for partitions that are not this member's any more do nothing."""
@@ -270,10 +282,9 @@ class KafkaConsumer(Consumer):
     def _failed(self, error: Exception) -> None:
         """The poller's news of what went wrong."""
         if self._poller.end is not None:
-            self._poller.end = error = self._explained(self._poller.end)
             for sought in self._seeks:
                 if not sought.done():
-                    sought.set_exception(error)
+                    sought.set_exception(self._explained(error))
         self._fail(self._explained(error))
 
     def _explained(self, error: Exception) -> Exception:

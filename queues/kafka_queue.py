@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self, TypeVar
 
 from ..errors import GraphError, MillraceError, Unavailable
@@ -71,6 +72,8 @@ class KafkaQueue(Queue):
             wanted = self._settings.partitions
             if wanted not in (None, self._partitions):
                 log.info("%s exists and has %d partitions, not %d", self.address.url, self._partitions, wanted)
+            if self.options.transactional_id:
+                await self._own_transactions.take_over()
             room = Room(self.options.buffer_messages, self.options.buffer_bytes)
             self._cluster, self._appender = cluster, KafkaAppender(self._client.sender, room)
         return self
@@ -247,15 +250,17 @@ class KafkaQueue(Queue):
             raise ValueError(f"{self.address.url}: the consumer of a transaction is one of `queue.consumer(group)`")
         if foreign := commits.keys() - consumer.assigned:
             raise ValueError(f"{self.address.url}: partitions {sorted(foreign)} are not this consumer's")
+        offsets = {partition: (commit.watermark, commit.metadata) for partition, commit in commits.items()}
+        async with self._own_transactions.transaction(offsets, consumer.membership) as transaction:
+            yield transaction
+
+    @property
+    def _own_transactions(self) -> Transactions:
         if self._transactions is None:
             own = self.options.transactional_id or f"millrace-{uuid.uuid4().hex}"
-            name = f"{own}-{self.address.topic}"
-            self._transactions = Transactions(
-                lambda: self._client.transactor(name), placed=self._within, explain=self._explained
-            )
-        offsets = {partition: (commit.watermark, commit.metadata) for partition, commit in commits.items()}
-        async with self._transactions.transaction(offsets, consumer.membership) as transaction:
-            yield transaction
+            make = partial(self._client.transactor, f"{own}-{self.address.topic}")
+            self._transactions = Transactions(make, placed=self._within, explain=self._explained)
+        return self._transactions
 
     def _within(self, queue: Queue, messages: Sequence[Message]) -> tuple[str, list[Message]]:
         """Messages for a topic that a transaction of this one can write to."""

@@ -51,6 +51,11 @@ class Transactions:
         self._transactor: Transactor | None = None
         self._is_open = False
 
+    async def take_over(self) -> None:
+        """Connect now, and end what a process before left open under this name: who joins the group waits for that."""
+        async with self._turn:
+            await self._done(self._connected)
+
     @asynccontextmanager
     async def transaction(
         self, offsets: Offsets, membership: Callable[[], Awaitable[Any]]
@@ -85,9 +90,13 @@ class Transactions:
             raise self._explain(fault) from fault
 
     def _begin(self) -> Transactor:
-        transactor = self._transactor = self._transactor or self._make()
+        transactor = self._connected()
         self._is_open = True
         transactor.begin()
+        return transactor
+
+    def _connected(self) -> Transactor:
+        transactor = self._transactor = self._transactor or self._make()
         return transactor
 
     def _commit(self, transactor: Transactor, offsets: Offsets, membership: Any) -> None:

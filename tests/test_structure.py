@@ -20,6 +20,7 @@ LISTS_OF_NAMES = ("", "serving")
 """Packages whose ``__init__`` gives names lazily, and so knows all parts."""
 
 CLIENTS = {
+    "cronsim": {"serving/doors/cron_times.py"},
     "graphviz": {"serving/graph/draw.py"},
     "lmdb": {"queues/log_store.py"},
     "uvloop": {"serving/engine/loop.py"},

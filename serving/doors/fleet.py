@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -93,7 +94,7 @@ class Fleet:
                 group.create_task(self._keep(member))
             group.create_task(self._stop_all())
         if self._readers:
-            # What a member started, and left behind, may hold its pipes open.
+            # What a member started in a session of its own, and left behind, may hold its pipes open.
             _, left = await asyncio.wait(self._readers, timeout=LAST_LINES_SECONDS)
             for task in left:
                 task.cancel()
@@ -110,6 +111,7 @@ class Fleet:
             started = time.monotonic()
             process = await self._start(member)
             code = await process.wait()
+            _kill_all_of(process)  # such as processes of steps, which would outlive it
             member.process, member.is_ready = None, False
             if not self.was_ready:
                 self._fail(member, code)
@@ -199,7 +201,13 @@ class Fleet:
 
     def _kill(self) -> None:
         for process in self._processes():
-            process.kill()
+            _kill_all_of(process)
+
+
+def _kill_all_of(process: Process) -> None:
+    """Kill a member and what it started; it leads a process group of its own."""
+    with contextlib.suppress(ProcessLookupError):  # all have ended
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def ending(code: int) -> str:
@@ -226,8 +234,10 @@ async def _lines(descriptor: int) -> asyncio.StreamReader:
 
 
 async def _line_of(output: asyncio.StreamReader) -> bytes:
-    """The next line; of a longer one than 1 MiB, what there is of it."""
+    """The next line; a longer one than 1 MiB comes in several parts."""
     try:
-        return await output.readline()
-    except ValueError:
-        return await output.read(LINE_BYTES)
+        return await output.readuntil()
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await output.read(error.consumed)

@@ -60,7 +60,7 @@ class JsonLines(Framing):
         """One line."""
         if isinstance(chunk, (bytes, bytearray, memoryview)):
             chunk = bytes(chunk).decode(errors="replace")
-        return dumps(chunk) + b"\n"
+        return _json(chunk) + b"\n"
 
     def failure(self, answer: dict[str, Any]) -> bytes:
         """A last line, with ``error``."""
@@ -109,8 +109,15 @@ def stream_error(error: Exception) -> Exception:
 def _bytes(chunk: Any) -> bytes:
     if isinstance(chunk, str):
         return chunk.encode()
-    return bytes(chunk) if isinstance(chunk, (bytes, bytearray, memoryview)) else dumps(chunk)
+    return bytes(chunk) if isinstance(chunk, (bytes, bytearray, memoryview)) else _json(chunk)
 
 
 def _lines(text: bytes) -> list[bytes]:
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+def _json(chunk: Any) -> bytes:
+    try:
+        return dumps(chunk)
+    except TypeError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, TypeError) else error) from None  # it says what can not

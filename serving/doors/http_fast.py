@@ -100,6 +100,11 @@ class FastProtocol(Protocol):
         if self._messages and self.exchange is None and not self.is_serving:
             self._serve(waiter)
 
+    def resume_reading(self, *args: Any, **kwargs: Any) -> None:
+        """Read on after a pause. aiohttp asks for it at the end of every body, nearly always without a pause."""
+        if self._reading_paused or kwargs.get("resume_parser", True):
+            super().resume_reading(*args, **kwargs)
+
     def _serve(self, waiter: asyncio.Future[None]) -> None:
         """Serve the messages that wait, until one must wait for its answer or is for the stock path."""
         self.is_serving = True

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import BodyTooLarge
 from ..engine.stream import StreamAnswer
-from .framing import STREAM_HEADERS, Framing, JsonLines, StreamBroken, framing_for, stream_error
+from .framing import STREAM_HEADERS, Framing, StreamBroken, framing_for, stream_error
 from .http_answer import Answer
 from .nuclio_body import MAX_BODY_BYTES
 
@@ -41,13 +41,12 @@ async def collected(
     :param explain: the answer that stands for an error
     :raises BodyTooLarge: it has more than `most` bytes
     """
-    framing: Framing = JsonLines()
+    framing: Framing | None = None
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in _chunks(stream):
-            if not chunks:
-                framing = framing_for(accept, chunk)
+            framing = framing or framing_for(accept, chunk)
             chunks.append(framing.frame(chunk))
             size += len(chunks[-1])
             if size > most:
@@ -55,7 +54,7 @@ async def collected(
     except BodyTooLarge:
         raise
     except Exception as error:
-        if not chunks:
+        if framing is None:
             raise stream_error(error) from error
         try:
             chunks.append(framing.failure(explain(stream_error(error))))
@@ -63,8 +62,7 @@ async def collected(
             raise stream_error(error) from error
     finally:
         stream.close()
-    if not chunks:
-        framing = framing_for(accept, None)
+    framing = framing or framing_for(accept, None)
     return Answer(200, framing.content_type, dict(STREAM_HEADERS), b"".join(chunks))
 
 

@@ -18,6 +18,7 @@ from ..engine.unit import Unit
 from ..graph.step import QueueStep
 from .consumer import StreamDoor
 from .cron import Cron, CronDoor
+from .memory_room import keep_room
 from .real_stream import RealStream
 from .sink import Sink
 from .wiring import Wire, Wiring
@@ -60,6 +61,7 @@ class RealStreams:
         self._letters: dict[str, RealStream] = {}
         self._running: list[asyncio.Task[None]] = []
         self._sinks: list[Sink] = []
+        self._keeping: list[asyncio.Task[None]] = []
         self._lags: dict[StreamDoor, int] = {}
 
     def open(self, step: QueueStep) -> RealStream:
@@ -104,6 +106,8 @@ class RealStreams:
         if engine.context.worker_id == 0:
             self._clocks = [CronDoor(engine, cron) for cron in self._crons]
         self._running += [asyncio.get_running_loop().create_task(clock.run()) for clock in self._clocks]
+        for stream in (*self._streams.values(), *self._others):
+            await self._keep_room(stream)
 
     def _is_read_here(self, name: str) -> bool:
         """Whether a queue is read by what runs here; flows of several functions show each all of their queues."""
@@ -128,6 +132,13 @@ class RealStreams:
         self.doors.append(door)
         self._running.append(asyncio.get_running_loop().create_task(self._run(engine, door)))
 
+    async def _keep_room(self, stream: RealStream) -> None:
+        """In memory, nothing stays that is done with."""
+        if stream.wire.is_private:
+            queue = await stream.opened()
+            groups = {door.group for door in self.doors if door.queue.url == queue.url}
+            self._keeping.append(asyncio.get_running_loop().create_task(keep_room(queue, groups)))
+
     async def _run(self, engine: Engine, door: StreamDoor) -> None:
         try:
             await door.run()
@@ -140,9 +151,10 @@ class RealStreams:
     async def _dead_letters(self, wire: Wire) -> Queue:
         if wire.dead_letters not in self._letters:
             settings = replace(wire.settings, partitions=1, retention_seconds=None, retention_bytes=None)
-            name = f"{wire.name} (dead letters)"
-            letters = RealStream(replace(wire, name=name, url=wire.dead_letters, settings=settings))
-            self._letters[wire.dead_letters] = letters
+            is_private = wire.is_private and wire.dead_letters.startswith("memory://")
+            letters = replace(wire, name=f"{wire.name} (dead letters)", url=wire.dead_letters, settings=settings)
+            stream = self._letters[wire.dead_letters] = RealStream(replace(letters, is_private=is_private))
+            await self._keep_room(stream)
         return await self._letters[wire.dead_letters].opened()
 
     async def settled(self) -> bool:
@@ -163,6 +175,8 @@ class RealStreams:
     async def close(self) -> None:
         """Write what is left to be written, and close all streams."""
         await self.end_reading()
+        for task in self._keeping:
+            task.cancel()
         for sink in self._sinks:
             await sink.close()
         for stream in [*self._streams.values(), *self._others, *self._letters.values()]:

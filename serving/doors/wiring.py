@@ -41,6 +41,7 @@ class Wire:
     :param group: who reads it; ``""`` where nobody does
     :param dead_letters: the address for what fails
     :param content_type: of messages that name none
+    :param is_private: it is in the memory of this process, under a name that nobody else was told
     """
 
     name: str
@@ -50,6 +51,7 @@ class Wire:
     policy: Policy = field(default_factory=Policy)
     dead_letters: str = ""
     content_type: str | None = None
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Wiring:
         return Wire(
             name, url, str(group or self.default_group), kept, Policy.of(_policy(settings, where), where=where),
             self._dead_letters(url, settings, where, is_placed="://" in path), settings.get("content_type"),
+            "://" not in path and url.startswith("memory://"),
         )  # fmt: skip
 
     def _dead_letters(self, url: str, settings: Mapping[str, Any], where: str, *, is_placed: bool) -> str:

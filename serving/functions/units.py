@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import GraphError, SpecError
@@ -18,6 +19,7 @@ from .spec import FunctionSpec
 from .text import dump_yaml
 from .unit_code import Code
 from .unit_graph import Part, holds_pickles, parts_of, take_models
+from .unit_pickles import modules_in
 from .unit_requirements import check_imports, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
 from .unit_streams import clocks, needs_v3io_key, outside_streams, secrets_of_streams, triggers_to_read
@@ -115,7 +117,9 @@ class _Maker:
         commands = (*self.parent.build.commands, *(own.build.commands if self.child else ()))
         requirements = self._requirements()
         if base_image is None and not commands:
-            check_imports(code.imports, code.own, requirements, function=part.name)
+            pickled = {module: str(file) for file in models.values() if isinstance(file, Path)
+                       for module in sorted(modules_in(file))}  # fmt: skip
+            check_imports({**pickled, **code.imports}, code.own, requirements, function=part.name)
         spec = self._spec(places)
         unit = Unit(
             name=part.name, target=target, spec=self._text(spec), child=part.child,

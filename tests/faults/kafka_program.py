@@ -13,7 +13,7 @@ import sys
 
 from millrace.errors import Unavailable
 from millrace.queues.address import open_queue
-from millrace.queues.base import Commit, Settings
+from millrace.queues.base import Commit, Consumer, Settings
 from millrace.queues.kafka_queue import KafkaQueue
 from millrace.queues.message import Message
 
@@ -51,10 +51,17 @@ async def consume(url: str, client: str) -> None:
             messages = await consumer.poll(BATCH)
             if messages:
                 os.write(1, line_of(messages))
-                try:
-                    await consumer.commit(done(messages))
-                except Unavailable as error:  # the broker is down: the next commit says more
-                    print(error, file=sys.stderr)
+                await committed(consumer, messages)
+
+
+async def committed(consumer: Consumer, messages: list[Message]) -> None:
+    """Commit, as soon as the brokers take it: what is done meanwhile would be repeated."""
+    while True:
+        try:
+            return await consumer.commit(done(messages))
+        except Unavailable as error:
+            print(error, file=sys.stderr)
+            await asyncio.sleep(0.2)
 
 
 async def move(url: str, client: str, target_url: str) -> None:

@@ -67,10 +67,15 @@ class Processor:
 
     def _line(self):
         line = self._lines.readline()
-        assert line.endswith(b"\n"), self._stderr.read_text()
+        assert line.endswith(b"\n"), self.stderr
         if line[:1] == b"l":
             self.logs.append(json.loads(line[1:])["message"])
         return line
+
+    @property
+    def stderr(self):
+        """What it wrote there."""
+        return self._stderr.read_text()
 
     def signal(self, number):
         """Tell it to drain, to go on, or to end."""
@@ -81,7 +86,7 @@ class Processor:
         end = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < end, "it never was so"
-            assert self.process.poll() is None or condition(), self._stderr.read_text()
+            assert self.process.poll() is None or condition(), self.stderr
             time.sleep(0.005)
 
     def __enter__(self):

@@ -29,13 +29,17 @@ class Chatter:
             self.context.logger.warning("in the background", number=number)
             await asyncio.sleep(0)
 
+def slow(body):
+    log.info("it runs")
+    time.sleep(body)
+
 function = millrace.new_function("shop")
 graph = function.set_topology("flow")
 KIND
 '''
 FLOWS = {
     "chatter": 'graph.to("Chatter", "chatter").respond()',
-    "slow": 'graph.to(name="slow", handler=lambda body: time.sleep(body), execution="thread")',
+    "slow": 'graph.to(name="slow", handler=slow, execution="thread")',
     "batch": 'graph.to("storey.Batch", "batch", max_events=1000).to(name="sum", handler=len)',
 }
 
@@ -79,6 +83,7 @@ def test_a_drain_acknowledges_what_a_batch_holds_and_the_worker_goes_on_when_tol
         worker.give(order(3))  # comes too late: thrown away, not acknowledged
         worker.until_logged("Event has been discarded")
         worker.signal(CONTINUE)
+        worker.until_logged("Received signal")
         worker.give(order(8, partition=1))
         assert worker.answer()["status_code"] == 200
         worker.signal(DRAIN)
@@ -97,6 +102,7 @@ def test_a_worker_that_is_told_to_end_acknowledges_and_ends_with_0(started):
 def test_a_message_that_runs_when_the_worker_ends_is_finished_and_acknowledged(started):
     with started("slow") as worker:
         worker.give(order(0, b"0.2"))
+        worker.until(lambda: "it runs" in worker.stderr)
         worker.signal(TERMINATE)
         assert worker.answer()["status_code"] == 200
         assert worker.process.wait(timeout=10) == 0

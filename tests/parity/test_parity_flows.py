@@ -222,6 +222,18 @@ def test_a_stream_that_fails_says_so_alike_behind_every_door(after):
     assert "no more" in json.loads(found.body.splitlines()[-1])["error"]
 
 
+@pytest.mark.parametrize("chunks", [[object()], [{"n": 1}, object()]], ids=["first", "second"])
+def test_a_chunk_that_can_not_be_sent_ends_a_stream_alike_behind_every_door(chunks):
+    def stream(body):
+        yield from chunks
+
+    found = asked(flow(stream), Request(body=b"1"))
+    assert (found.status, found.content_type) == (200, "application/x-ndjson")
+    assert json.loads(found.body.splitlines()[-1]) == {
+        "error": "the stream failed: TypeError: a object can not be written as JSON"
+    }
+
+
 def test_a_graph_without_a_responder_answers_202_behind_every_door():
     def make():
         function = millrace.new_function("flow")

@@ -53,7 +53,7 @@ class Reply:
     def of(cls, status, content_type, body, headers):
         """Without what differs from one request to the next: the time in a model's answer."""
         kept = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in OF_THE_CONNECTION)
-        return cls(status, content_type if body else None, TIMESTAMP.sub(b'"timestamp":"now"', body), tuple(kept))
+        return cls(status, content_type, TIMESTAMP.sub(b'"timestamp":"now"', body), tuple(kept))
 
     def without_headers(self):
         """Status, content type and body."""

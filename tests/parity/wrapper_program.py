@@ -64,6 +64,7 @@ class Wrapper:
             self.waiting.cancel()
 
     def on_continue(self):
+        self.logger.debug_with("Received signal", signal="SIGCONT")
         self.discards = False
 
     async def run(self):

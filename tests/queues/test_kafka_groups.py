@@ -175,3 +175,28 @@ async def test_full_buffer_reads_no_further_ahead(client: str) -> None:
         async with queue.consumer(new_group()) as consumer:
             values = [message.value for message in await take(consumer, 5_000)]
     assert values == [b"%d" % number for number in range(5_000)]
+
+
+@both_clients
+async def test_commit_does_not_wait_for_room_in_a_full_buffer(client: str) -> None:
+    async with await open_queue(new_topic(), settings(client, partitions=1, buffer_messages=100)) as queue:
+        await queue.append([Message(b"%d" % number) for number in range(2_000)])
+        async with queue.consumer(new_group()) as consumer:
+            await take(consumer, 100)
+            await asyncio.sleep(0.1)  # the buffer is full again
+            started = time.monotonic()
+            for offset in range(10, 60, 10):
+                await consumer.commit({0: Commit(offset)})
+            assert time.monotonic() - started < 2  # it was 1 s each
+
+
+@both_clients
+async def test_members_of_a_group_are_told(client: str) -> None:
+    real()
+    group = new_group()
+    async with await open_queue(new_topic(), settings(client)) as queue:
+        assert await queue.members(group) == []
+        async with queue.consumer(group) as consumer:
+            await until_has(consumer, 4)
+            assert len(await queue.members(group) or []) == 1
+        assert await queue.members(group) == []

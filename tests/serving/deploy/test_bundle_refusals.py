@@ -130,6 +130,28 @@ def test_code_that_needs_a_package_that_nothing_installs(tmp_path):
     assert "requirements=['scikit-learn']" in said
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickled_model_that_needs_a_package_that_nothing_installs(protocol, tmp_path):
+    import pickle
+
+    from sklearn.linear_model import LinearRegression
+
+    model = {"first": LinearRegression().fit([[1], [2]], [1, 2]), "again": LinearRegression().fit([[1], [2]], [1, 2])}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(model, protocol=protocol))
+    function = millrace.new_function("f")
+    function.add_model("m", model_path=str(tmp_path / "m.pkl"), class_name="millrace.serving.V2ModelServer")
+    assert "m.pkl' imports 'sklearn', and nothing installs it there" in refused(function, tmp_path)
+    assert function.with_requirements(["scikit-learn"]).export("nuclio", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x04\x95", b"PK\x03\x04zip"])
+def test_a_model_that_is_no_pickle_is_not_looked_into(content, tmp_path):
+    (tmp_path / "m.pkl").write_bytes(content)
+    function = millrace.new_function("f")
+    function.add_model("m", model_path=str(tmp_path / "m.pkl"), class_name="millrace.serving.V2ModelServer")
+    assert function.export("docker", str(tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     "allow",
     [

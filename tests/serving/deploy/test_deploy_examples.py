@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[3] / "serving"
 MODULES = [f"deploy.{file.stem}" for file in sorted((ROOT / "deploy").glob("*.py")) if file.stem != "__init__"]
-MODULES += ["functions.placed", "functions.text", "functions.unit_requirements", "functions.unit_streams"]
+MODULES += [f"functions.{name}" for name in (
+    "placed", "text", "unit_pickles", "unit_requirements", "unit_streams",
+)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -158,11 +158,12 @@ def test_the_worker_does_not_end_while_answers_are_on_their_way():
         await asyncio.sleep(0)
         ending = asyncio.create_task(worker.door.terminate())
         await asyncio.sleep(0)
+        late = await worker.door(request(body=b"2", headers=JSON))
         gate.set()
-        return sent(await asked).body, await ending
+        return sent(await asked).body, sent(late).status, await ending
 
     with Worker(flow(wait)) as worker:
-        assert worker.run(end(worker)) == (b"1", None)
+        assert worker.run(end(worker)) == (b"1", 503, None)
 
 
 def test_steps_are_closed_and_messages_acknowledged_when_the_worker_ends():

@@ -222,11 +222,40 @@ def test_a_drain_waits_for_messages_that_run():
 
 
 def test_a_drain_does_not_wait_for_the_next_try():
-    with worker(fails_at(0), ordering="none", backoff_seconds=3_600, clock=FakeClock()) as reader:
+    seen = []
+
+    def step(body):
+        seen.append(body)
+        raise ValueError
+
+    with worker(step, ordering="none", backoff_seconds=3_600, clock=FakeClock()) as reader:
         deliver(reader, 0)
         reader.until(lambda: reader.door.reader.counts.retried)
         reader.drain()
-    assert (reader.acks, reader.faults, reader.door.reader.in_flight) == ([], [], 0)
+    assert (seen, reader.acks, reader.faults, reader.door.reader.in_flight) == ([0], [], [], 0)
+
+
+def test_a_message_that_fails_for_good_during_a_drain_is_left_to_the_next_reader(tmp_path):
+    calls, last = [], asyncio.Event()
+
+    async def step(body):
+        calls.append(body)
+        if len(calls) == 2:
+            await last.wait()
+        raise ValueError
+
+    async def drained(reader):
+        draining = asyncio.create_task(reader.door.drain())
+        await asyncio.sleep(0)
+        last.set()
+        await draining
+
+    url = f"log://{tmp_path}/dead"
+    with worker(step, ordering="none", retries=1, dead_letters=url) as reader:
+        deliver(reader, 0)
+        reader.until(lambda: len(calls) == 2)
+        reader.run(drained(reader))
+    assert (letters(url), reader.acks, reader.faults) == ([], [], [])
 
 
 def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledged(monkeypatch):
@@ -247,7 +276,7 @@ def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledge
 
 
 def test_a_partition_that_comes_back_after_a_drain_begins_where_it_is_delivered():
-    with worker(lambda body: None) as reader:
+    with worker(fails_at(40, times=1)) as reader:
         deliver(reader, 5, 6)
         reader.drain()
         deliver(reader, 40)
