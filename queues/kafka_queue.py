@@ -66,14 +66,14 @@ class KafkaQueue(Queue):
             cluster = await self._asked(self._client.cluster)
             try:
                 self._partitions = await self._asked(cluster.partitions) or await self._made(cluster)
+                if self.options.transactional_id:
+                    await self._own_transactions.take_over()
             except BaseException:
                 await self._asked(cluster.close)
                 raise
             wanted = self._settings.partitions
             if wanted not in (None, self._partitions):
                 log.info("%s exists and has %d partitions, not %d", self.address.url, self._partitions, wanted)
-            if self.options.transactional_id:
-                await self._own_transactions.take_over()
             room = Room(self.options.buffer_messages, self.options.buffer_bytes)
             self._cluster, self._appender = cluster, KafkaAppender(self._client.sender, room)
         return self

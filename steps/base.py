@@ -111,6 +111,9 @@ class HoldingStep(ABC):
     def expects(self, inlets: list[str]) -> None:  # noqa: B027 - most steps need not know
         """Learn the names of the steps that lead here."""
 
+    def is_answered_behind(self) -> None:  # noqa: B027 - joins have a time limit of their own
+        """Learn that callers wait for an answer which lies behind this step."""
+
     @abstractmethod
     def add(self, item: Held, now: float) -> list[Release]:
         """Take an event; what is complete now leaves."""

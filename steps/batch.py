@@ -8,6 +8,9 @@ from typing import Any
 from .base import Held, HoldingStep, Release
 
 
+ANSWER_AFTER_SECONDS = 1.0
+
+
 class Batch(HoldingStep):
     """Collect events and let them go together, as a list of bodies.
 
@@ -15,7 +18,8 @@ class Batch(HoldingStep):
     same result.
 
     :param max_events: a batch of this size leaves
-    :param flush_after_seconds: a batch leaves this long after its first event
+    :param flush_after_seconds: a batch leaves this long after its first event; default: never before it is full, but
+        where callers wait for an answer behind it, 1 s
     :param key_field: batch by this field of the body, ``"$key"`` for the event's key, or a function of the event
     :param drop_key_field: remove that field from the bodies
     :param full_event: the list holds events instead of bodies
@@ -43,6 +47,11 @@ class Batch(HoldingStep):
         self.full_event = full_event
         self.name = name
         self._batches: dict[Any, tuple[float, list[Held]]] = {}
+
+    def is_answered_behind(self) -> None:
+        """Let no caller wait for events that may never come."""
+        if self.flush_after_seconds is None:
+            self.flush_after_seconds = ANSWER_AFTER_SECONDS
 
     def add(self, item: Held, now: float) -> list[Release]:
         """Take an event; a full batch leaves."""

@@ -23,6 +23,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0  # a member that lived so long is started again at once
 LAST_LINES_SECONDS = 2.0  # for what a process that has ended has left in its pipes
+LOOK_SECONDS = 0.2
 LINE_BYTES = 2**20
 
 
@@ -110,7 +111,7 @@ class Fleet:
         while not self._stopping.is_set():
             started = time.monotonic()
             process = await self._start(member)
-            code = await process.wait()
+            code = await _code_of(process)
             _kill_all_of(process)  # such as processes of steps, which would outlive it
             member.process, member.is_ready = None, False
             if not self.was_ready:
@@ -202,6 +203,15 @@ class Fleet:
     def _kill(self) -> None:
         for process in self._processes():
             _kill_all_of(process)
+
+
+async def _code_of(process: Process) -> int:
+    """The exit code, once there is one; `Process.wait` also waits for those who have inherited the pipes."""
+    waiting = asyncio.ensure_future(process.wait())
+    while process.returncode is None:
+        await asyncio.wait([waiting], timeout=LOOK_SECONDS)
+    waiting.cancel()
+    return process.returncode
 
 
 def _kill_all_of(process: Process) -> None:

@@ -141,6 +141,8 @@ class MockServer:
         self, path: str, body: Any, method: str, headers: Mapping[str, str] | None, content_type: str | None,
         event_id: str | None, trigger: Any, offset: int | None, time: datetime | None,
     ) -> Any:  # fmt: skip
+        if path.__class__ is not str:
+            raise TypeError(f"path= must be text like '/v2/models', not {type(path).__name__}; the body goes into body=")
         if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
             body = read_body(body, content_type or self._content_type, headers)
         method = method or ("GET" if body is None else "POST")
@@ -216,7 +218,7 @@ class MockServer:
     @property
     def _memory(self) -> MemoryStreams:
         if not isinstance(self._streams, MemoryStreams):
-            raise GraphError("the queues of this server are real; read them by their addresses: millrace.queues.open_queue()")
+            raise GraphError("this server's queues are real; read them by their addresses: millrace.queues.open_queue()")
         return self._streams
 
     async def _until_done(self) -> None:

@@ -86,6 +86,7 @@ class Compiler:
             self.title, _without_empty(root), answers, flow.engine or "async", self.entries, self.objects,
             self.resources, self.catchers,
         )  # fmt: skip
+        _bound_waits(plan)
         plan.forgets = not answers and not any(isinstance(unit, QueueUnit) for unit in outlets_from([plan.root]))
         asynchronous = any(unit.is_async for unit in plan.units)
         is_done_when_answered = default_responder or not answers or _answers_last(plan)
@@ -319,6 +320,13 @@ def _inlet(node: Node, source: str) -> Unit:
 def _without_empty(root: Segment) -> Unit:
     after = root.outlets[0] if len(root.outlets) == 1 else None
     return after if after is not None and not root.ops and not root.responds else root
+
+
+def _bound_waits(plan: Plan) -> None:
+    """Tell the batches and joins of the answers that lie behind them."""
+    for unit in outlets_from([plan.root]) if plan.answers else ():
+        if isinstance(unit, Inlet) and any(after.responds for after in outlets_from([unit.hold])):
+            unit.hold.step.is_answered_behind()
 
 
 def _answers_last(plan: Plan) -> bool:

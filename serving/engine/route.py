@@ -39,7 +39,7 @@ class Route:
         body = event.body
         try:
             event.body = self._call(event if self._kind == EVENT else body)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(event, body, error)
         return event
 
@@ -47,11 +47,11 @@ class Route:
         body = event.body
         try:
             event.body = await self._call(event if self._kind == EVENT else body)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(event, body, error)
         return event
 
-    def _fail(self, event: Event, body: Any, error: Exception) -> NoReturn:
+    def _fail(self, event: Event, body: Any, error: BaseException) -> NoReturn:
         """Let the error go on with this route's path: on its way out the event is marked with the router's."""
         if isinstance(error, MillraceError):
             failed(event, body, self.info, error)

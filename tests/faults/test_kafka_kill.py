@@ -94,6 +94,9 @@ class Story:
         """Let a program read to the end; then end all."""
         self.start(kind, *arguments)
         asyncio.run(self.drained())
+        self.kill_all()
+
+    def kill_all(self) -> None:
         for _, program, _ in self.programs:
             program.kill()
             program.wait()
@@ -139,8 +142,16 @@ class Story:
 
     @property
     def most_repeated(self) -> int:
-        """What was in flight: a batch for each consumer that was killed, or that lost its partitions with the broker."""
+        """What was in flight: a batch of each consumer that was killed, or lost its partitions with the broker."""
         return kafka_program.BATCH * (self.killed["consume"] + self.killed["broker"])
+
+
+@pytest.fixture(params=CLIENTS)
+def story(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> Iterator[Story]:
+    """A story that leaves no program behind."""
+    one = Story(broker, request.param, tmp_path)
+    yield one
+    one.kill_all()
 
 
 def play(story: Story, rounds: int, count: int, kinds: Sequence[str]) -> None:
@@ -163,18 +174,14 @@ def play(story: Story, rounds: int, count: int, kinds: Sequence[str]) -> None:
     story.end("consume")
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_killed_programs_lose_nothing(broker: Broker, client: str, tmp_path: Path) -> None:
-    story = Story(broker, client, tmp_path)
+def test_killed_programs_lose_nothing(story: Story) -> None:
     play(story, rounds=2, count=2_000, kinds=("produce", "consume"))
     lost, repeated = story.tell()
     assert lost == 0
     assert repeated <= story.most_repeated
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_killed_broker_loses_nothing_that_it_acknowledged(broker: Broker, client: str, tmp_path: Path) -> None:
-    story = Story(broker, client, tmp_path)
+def test_killed_broker_loses_nothing_that_it_acknowledged(story: Story) -> None:
     play(story, rounds=1, count=6_000, kinds=("broker",))
     lost, repeated = story.tell()
     assert lost == 0
@@ -182,9 +189,7 @@ def test_killed_broker_loses_nothing_that_it_acknowledged(broker: Broker, client
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("client", CLIENTS)
-def test_many_rounds_lose_nothing(broker: Broker, client: str, tmp_path: Path) -> None:
-    story = Story(broker, client, tmp_path)
+def test_many_rounds_lose_nothing(story: Story) -> None:
     play(story, rounds=SOAK_ROUNDS, count=4_000, kinds=("produce", "consume", "produce", "consume", "broker"))
     lost, repeated = story.tell()
     assert lost == 0
@@ -202,16 +207,12 @@ def move(story: Story, rounds: int, count: int) -> None:
     story.end("move", story.target)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_killed_transactions_move_every_message_exactly_once(broker: Broker, client: str, tmp_path: Path) -> None:
-    story = Story(broker, client, tmp_path)
+def test_killed_transactions_move_every_message_exactly_once(story: Story) -> None:
     move(story, rounds=3, count=1_000)
     assert story.tell_of_moved() == (0, 0)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("client", CLIENTS)
-def test_many_killed_transactions_move_every_message_exactly_once(broker: Broker, client: str, tmp_path: Path) -> None:
-    story = Story(broker, client, tmp_path)
+def test_many_killed_transactions_move_every_message_exactly_once(story: Story) -> None:
     move(story, rounds=SOAK_ROUNDS, count=2_000)
     assert story.tell_of_moved() == (0, 0)

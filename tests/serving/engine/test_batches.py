@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -236,3 +237,14 @@ def test_callers_of_a_batch_that_can_not_fill_are_answered():
     graph.to(Batch(max_events=100), "batch").to(name="count", handler=len).respond()
     with function.to_mock_server() as server:
         assert asyncio.run(ask(server)) == [5] * 10
+
+
+def test_lone_event_before_a_responder_is_answered_although_its_batch_is_not_full():
+    clock = FakeClock()
+    function, graph = flow()
+    graph.to(Batch(max_events=10), "batch").to(name="sum", handler="(sum(event))").respond()
+    with function.to_mock_server(clock=clock) as server, ThreadPoolExecutor() as pool:
+        asked = pool.submit(server.test, body=7)
+        clock.wait_for_timers()
+        clock.advance(1.0)
+        assert asked.result(10) == 7

@@ -54,9 +54,9 @@ def test_step_behind_a_queue_has_a_body_of_its_own():
 
 def test_body_that_is_no_message_fails_and_names_the_queue():
     function, _ = behind_a_queue()
-    with function.to_mock_server() as server:
-        with pytest.raises(millrace.errors.StepError, match="queue 'queue': the body does not become a message"):
-            server.emit({1, 2})
+    expected = pytest.raises(millrace.errors.StepError, match="queue 'queue': the body does not become a message")
+    with function.to_mock_server() as server, expected:
+        server.emit({1, 2})
 
 
 def test_event_is_accepted_when_its_message_is_safe_and_not_before(monkeypatch):
