@@ -7,7 +7,6 @@ from typing import Any
 
 from .base import Held, HoldingStep, Release
 
-
 ANSWER_AFTER_SECONDS = 1.0
 
 

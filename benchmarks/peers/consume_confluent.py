@@ -1,14 +1,14 @@
-"""confluent-kafka in a plain loop: `consume_confluent.py consume | poll BROKERS`."""
+"""confluent-kafka in a plain loop: `consume_confluent.py consume | poll BROKERS [defaults]`."""
 
 from __future__ import annotations
 
 import sys
 
 from confluent_kafka import Consumer, KafkaException
-from consume_protocol import BATCH, Commits, Work, answer
+from consume_protocol import BATCH, LIBRDKAFKA, Commits, Work, answer
 from line_protocol import versions_of
 
-WAY, BROKERS = sys.argv[1:]
+WAY, BROKERS, *DEFAULTS = sys.argv[1:]
 WAIT_SECONDS = 0.1
 
 
@@ -35,9 +35,8 @@ def one_by_one(work: Work, consumer: Consumer, commits: Commits) -> None:
 
 
 def consume(work: Work, topic: str, group: str) -> None:
-    consumer = Consumer(
-        {"bootstrap.servers": BROKERS, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    )
+    settings = {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer({"bootstrap.servers": BROKERS, **settings, **({} if DEFAULTS else LIBRDKAFKA)})
     consumer.subscribe([topic])
     try:
         commits = Commits(lambda: consumer.commit(asynchronous=False))

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import uvloop
-from consume_protocol import BATCH, Work, answer
+from consume_protocol import BATCH, LIBRDKAFKA, Work, answer
 from line_protocol import versions_of
 
 CLIENT, WAY, BROKERS = sys.argv[1:]
@@ -44,7 +44,8 @@ def subscribe(broker: Any, work: Work, topic: str, group: str) -> None:
 
 
 async def read(work: Work, topic: str, group: str) -> None:
-    broker = KafkaBroker(BROKERS, apply_types=False, log_level=logging.DEBUG)
+    settings = {"config": LIBRDKAFKA} if CLIENT == "confluent-kafka" else {}
+    broker = KafkaBroker(BROKERS, apply_types=False, log_level=logging.DEBUG, **settings)
     subscribe(broker, work, topic, group)
     await broker.start()
     try:

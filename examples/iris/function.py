@@ -27,7 +27,7 @@ class IrisModel(millrace.serving.V2ModelServer):
         return self.model.predict(np.asarray(request["inputs"])).tolist()
 
 
-fn = millrace.new_function("iris", kind="serving")
+fn = millrace.new_function("iris", kind="serving", requirements=["scikit-learn"])
 fn.set_topology("router", "millrace.serving.VotingEnsemble", name="iris", outputs=SPECIES)
 for name in ("logistic", "forest"):
     fn.add_model(name, class_name=IrisModel, model_path=MODELS / f"{name}.pkl", inputs=MEASUREMENTS, outputs=SPECIES)

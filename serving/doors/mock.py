@@ -142,7 +142,7 @@ class MockServer:
         event_id: str | None, trigger: Any, offset: int | None, time: datetime | None,
     ) -> Any:  # fmt: skip
         if path.__class__ is not str:
-            raise TypeError(f"path= must be text like '/v2/models', not {type(path).__name__}; the body goes into body=")
+            raise TypeError(f"path= is text like '/v2/models', not {type(path).__name__}; the body goes into body=")
         if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
             body = read_body(body, content_type or self._content_type, headers)
         method = method or ("GET" if body is None else "POST")
@@ -218,7 +218,7 @@ class MockServer:
     @property
     def _memory(self) -> MemoryStreams:
         if not isinstance(self._streams, MemoryStreams):
-            raise GraphError("this server's queues are real; read them by their addresses: millrace.queues.open_queue()")
+            raise GraphError("this server's queues are real; read them by their address, with queues.open_queue()")
         return self._streams
 
     async def _until_done(self) -> None:

@@ -17,6 +17,7 @@ from ..engine.messages import JSON, dumps
 from ..engine.stream import StreamAnswer
 from .front import error_answer
 from .http_door import Door
+from .http_event import HttpEvent
 from .nuclio_ack import Acks
 from .nuclio_answer import collected, to_nuclio
 from .nuclio_event import REQUEST_KINDS, request_event, text
@@ -28,6 +29,8 @@ logger = logging.getLogger("millrace.nuclio")
 ACK_SECONDS = 0.1
 DRAIN_SECONDS = 8.0
 """Nuclio kills a worker that takes more than 10 s to end (``workerTerminationTimeout``)."""
+NOTHING = object()
+"""Stands for an answer that is ``None``."""
 # Where answers acknowledge offsets, this prevents it. The SDK writes the first, Nuclio reads the second.
 NO_ACK = {"x-nuclio-stream-no-ack": True, "X-Nuclio-Stream-No-Ack": True}
 
@@ -79,33 +82,42 @@ class NuclioDoor:
         try:
             if asyncio.get_running_loop() is not self._loop:
                 await self.start()
-            if text(event.trigger.kind) in REQUEST_KINDS:
-                return await self._answered(event)
-            await self.reader.take(event)
-            return self._make(dict(NO_ACK), "", "text/plain", 200)
+            if event.trigger.kind not in REQUEST_KINDS and text(event.trigger.kind) not in REQUEST_KINDS:
+                await self.reader.take(event)
+                return self._make(dict(NO_ACK), "", "text/plain", 200)
+            made = request_event(event)
+            answer = self._at_once(made)
+            if answer is None:
+                answer = await self._door.run(made)
+            if answer.__class__ is dict and self.engine.plan.answers and (body := _json(answer)) is not None:
+                return self._make(None, body, JSON, 200)
+            return await self._response(made, answer)
         except (Exception, SystemExit) as error:
             return self._failed(event, error)
         finally:
             self._inside -= 1
+
+    def _at_once(self, made: HttpEvent) -> Any:
+        """The answer to what the door itself is asked, or of a graph that waits for nothing; ``None`` for others."""
+        if (made.method != "POST" or made.path[:4] == "/v2/") and (told := self._door.told(made)) is not None:
+            return told
+        engine = self.engine
+        if engine.inline and not engine.draining:
+            answer = engine.run(made)
+            return NOTHING if answer is None else answer
+        return None
 
     async def _of_batch(self, event: Any) -> Any:
         response = await self(event)
         response.event_id = event.id
         return response
 
-    async def _answered(self, event: Any) -> Any:
-        door, engine = self._door, self.engine
-        made = request_event(event)
-        answer: Any = door.told(made)
-        if answer is None:
-            answer = engine.run(made) if engine.inline and not engine.draining else await door.run(made)
-            if answer.__class__ is dict and engine.plan.answers and (body := _json(answer)) is not None:
-                return self._make(None, body, JSON, 200)
-            if isinstance(answer, StreamAnswer):
-                answer = await collected(answer, made.headers.get("Accept", ""), self._explain)
-            else:
-                answer = door.answer(answer)
-        return to_nuclio(answer, self._make)
+    async def _response(self, made: HttpEvent, answer: Any) -> Any:
+        if isinstance(answer, StreamAnswer):
+            found = await collected(answer, made.headers.get("Accept", ""), self._explain)
+        else:
+            found = self._door.answer(None if answer is NOTHING else answer)
+        return to_nuclio(found, self._make)
 
     def _failed(self, event: Any, error: BaseException) -> Any:
         response = to_nuclio(self._door.failure(error), self._make)

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from ...errors import GraphError, MillraceError, near
 from ..doors.fleet import Fleet, Member
 from ..doors.http import HttpSettings
+from ..doors.http_port import reserve_port
 from ..doors.http_run import running
 from ..doors.queue_steps import queue_problems
 from ..doors.stopping import StopRequest
@@ -75,30 +77,38 @@ def up(
 
     :param replicas: how many processes run a child function; one for those not named
     :param port: of the parent function; 0 takes a free one; default: that of its ``http`` trigger, or 8080. A child
-        with an ``http`` trigger has the port it names
+        with an ``http`` trigger has the port it names, which its replicas share
     :param streams: the folder of the queues without an address; default: ``.millrace/streams``
     :param status_seconds: how often the table is printed when it has changed; 0 is never
     :return: the exit code
     :raises GraphError: the file, the function or its graph is wrong, or `replicas` names no child function
+    :raises CannotListen: a port is taken
     """
     set_up_logging(verbose=verbose)
     function, _ = load_target(target, trusted=trusted)
     _check(function)
     folder = str(Path(streams or DEFAULT_FOLDER).absolute())
     counts = _counts(function, replicas or {})
-    members = []
-    for name, count in counts.items():
-        job = _Job(target, name, folder, host, _port(function, name, port, count), drain_seconds, trusted, verbose)
-        members += [_member(job, function, number) for number in range(count)]
-    table = Table(members)
+    with ExitStack() as held:
+        members = []
+        for name, count in counts.items():
+            wanted = _port(function, name, port)
+            # A port is kept here, so that a process which is started again has the same, and replicas share one.
+            kept = None if wanted is None else held.enter_context(reserve_port(host, wanted)).getsockname()[1]
+            job = _Job(target, name, folder, host, kept, drain_seconds, trusted, verbose)
+            members += [_member(job, function, number) for number in range(count)]
+        table = Table(members)
 
-    def on_ready(told: dict[str, Any]) -> None:
-        print(f"{function.name} is up: {len(members)} processes, {told['url']}, streams in {folder}", flush=True)
-        if told["example"]:
-            print(f"try: {told['example']}", flush=True)
+        def on_ready(told: dict[str, Any]) -> None:
+            print(f"{function.name} is up: {len(members)} processes, {told['url']}, streams in {folder}", flush=True)
+            for member in members[1:]:
+                if member.told["url"] and member.number == 0:
+                    print(f"{member.name.partition('/')[0]} is at {member.told['url']}", flush=True)
+            if told["example"]:
+                print(f"try: {told['example']}", flush=True)
 
-    fleet = Fleet(members, drain_seconds=drain_seconds, on_ready=on_ready, on_output=table.log)
-    return asyncio.run(_run(fleet, table, status_seconds))
+        fleet = Fleet(members, drain_seconds=drain_seconds, on_ready=on_ready, on_output=table.log)
+        return asyncio.run(_run(fleet, table, status_seconds))
 
 
 def _check(function: ServingFunction) -> None:
@@ -133,14 +143,11 @@ def _counts(function: ServingFunction, replicas: Mapping[str, int]) -> dict[str,
     return {PARENT: 1, **{name: replicas.get(name, 1) for name in children}}
 
 
-def _port(function: ServingFunction, name: str, port: int | None, count: int) -> int | None:
+def _port(function: ServingFunction, name: str, port: int | None) -> int | None:
     """The port of a function's HTTP server; ``None`` where it has none."""
     if name == PARENT:
         return port_to_serve(function.spec.triggers, port)
-    found = http_port(function.spec.functions[name].spec.triggers)
-    if found and count > 1:
-        raise GraphError(f"{count} replicas of '{name}' can not have one port {found}; let its trigger name port 0")
-    return found
+    return http_port(function.spec.functions[name].spec.triggers)
 
 
 def _member(job: _Job, function: ServingFunction, number: int) -> Member:
@@ -181,7 +188,9 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
             on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams, lambda: 0),
         )  # fmt: skip
 
-    settings = HttpSettings(host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose)
+    settings = HttpSettings(
+        host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose, reuse_port=True
+    )  # fmt: skip
     streams.drain_seconds = job.drain_seconds
     with StopRequest(job.drain_seconds) as stop:
         # It is started again, and reads again where it stopped.

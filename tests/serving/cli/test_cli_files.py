@@ -162,7 +162,7 @@ def test_serve_hands_its_options_to_the_server(tmp_path, monkeypatch):
     assert given == {
         "target": "f.py:fn", "host": "127.0.0.1", "port": 0, "workers": 2, "max_in_flight": 8,
         "max_body_bytes": 67_108_864, "request_timeout_seconds": 60.0, "drain_seconds": 1.5, "access_log": True,
-        "verbose": False, "trusted": False,
+        "verbose": False, "trusted": False, "current_function": "*", "streams": None,
     }  # fmt: skip
 
 
