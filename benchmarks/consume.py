@@ -161,10 +161,12 @@ def compare(results: Results, subjects: tuple[Subject, ...], store: Store, optio
 def compare_on_log(results: Results, options: Options, counts: tuple[int, ...]) -> None:
     """The embedded log, on the disk of the repository (a temporary folder may be in memory)."""
     VENVS.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="consume-", dir=VENVS.parent) as folder:
-        with Store("consume_store_log.py", folder) as store:
-            store.fill(counts)
-            compare(results, on_log(folder), store, options, "embedded log")
+    with (
+        tempfile.TemporaryDirectory(prefix="consume-", dir=VENVS.parent) as folder,
+        Store("consume_store_log.py", folder) as store,
+    ):
+        store.fill(counts)
+        compare(results, on_log(folder), store, options, "embedded log")
 
 
 def compare_on_kafka(results: Results, options: Options, counts: tuple[int, ...]) -> list[str]:

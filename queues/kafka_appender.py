@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import queue
 import threading
 from collections import deque
@@ -14,6 +15,8 @@ from .kafka_client import Sender
 from .kafka_errors import KafkaFault
 from .message import Message
 from .room import Room
+
+log = logging.getLogger(__name__)
 
 
 class _Call:
@@ -101,8 +104,11 @@ class KafkaAppender:
                     call.confirm(index, fault, -1, -1)
                 except Exception as error:  # a value of a wrong type, as likely as not: the thread must live on
                     call.confirm(index, KafkaFault("other", f"{type(error).__name__}: {error}"), -1, -1)
-        if sender is not None:
-            sender.close(self._end_timeout_seconds)
+        try:
+            if sender is not None:
+                sender.close(self._end_timeout_seconds)
+        except KafkaFault as fault:
+            log.warning("the Kafka producer did not close well: %s", fault)
 
     def _refuse(self, call: _Call, fault: KafkaFault) -> None:
         for index in range(len(call.messages)):

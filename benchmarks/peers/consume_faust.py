@@ -1,4 +1,7 @@
-"""Faust (the maintained fork, faust-streaming): `consume_faust.py BROKERS`. An agent; commits every 2.8 s, its default."""
+"""Faust (its maintained fork, faust-streaming): `consume_faust.py BROKERS`.
+
+An agent over a topic; it commits every 2.8 s, which is its default.
+"""
 
 from __future__ import annotations
 

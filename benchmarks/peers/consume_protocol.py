@@ -21,7 +21,8 @@ PATIENCE_SECONDS = 60
 COMMIT_SECONDS = 0.1  # what a stream of Millrace has when nothing else is said; the raw loops do the same
 BATCH = 500
 LIBRDKAFKA = {"fetch.queue.backoff.ms": 5}
-"""For all that stand on librdkafka, as Millrace has it: by default it stops fetching for a second when 64 MB are read ahead."""
+"""What Millrace sets, for all that stand on librdkafka: with the default it stops fetching for a whole second whenever
+100,000 messages are read ahead, and then it is that pause which is measured."""
 
 Consume = Callable[["Work", str, str], None]
 

@@ -76,7 +76,7 @@ class StreamDoor:
         self._trigger = trigger
         self._content_type = content_type
         self._is_plain = not unit.reaches_async
-        self._segment = _only_bodies(unit)
+        self._segment = only_bodies(unit)
         self._scratch: Any = Scratch()
         self._shares: dict[int, Share] = {}
         self._stopping = asyncio.Event()
@@ -369,7 +369,7 @@ class StreamDoor:
             logger.error("%s: the last commit failed; what it names will come again: %s", self.queue.url, error)
 
 
-def _only_bodies(unit: Unit) -> Segment | None:
+def only_bodies(unit: Unit) -> Segment | None:
     """The unit, if it is all there is behind it and its steps take bodies, not events."""
     if not isinstance(unit, Segment) or unit.outlets or unit.max_rounds:
         return None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from ...queues.message import Message
-from ..engine.event import MockTrigger
+from ..engine.event import Event, MockTrigger
+from ..engine.messages import body_of, to_event
+from .ladder import Undecodable
 from .nuclio_ack import Place
 from .nuclio_streams import Source
 from .share import Share
@@ -21,6 +24,33 @@ class Delivery:
     trigger: MockTrigger
     share: Share
     place: Place
+
+    def body(self) -> Any:
+        """The message's body.
+
+        :raises Undecodable: it is not what its content type says
+        """
+        try:
+            return body_of(self.message, self.source.wire.content_type)
+        except ValueError as error:
+            raise self._undecodable(error) from error
+
+    def event(self) -> Event:
+        """The event for it, which is noted as running.
+
+        :raises Undecodable: it is not what its content type says
+        """
+        try:
+            made = to_event(self.message, self.source.wire.content_type)
+        except ValueError as error:
+            raise self._undecodable(error) from error
+        made.trigger = self.trigger
+        self.share.running[self.message.offset] = made
+        return made
+
+    def _undecodable(self, error: ValueError) -> Undecodable:
+        what = self.message.headers.get("content-type") or self.source.wire.content_type or "JSON"
+        return Undecodable(f"the message is no {what}: {error}")
 
 
 class Attempt:

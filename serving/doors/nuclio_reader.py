@@ -19,13 +19,13 @@ from ..engine.engine import Engine
 from ..engine.event import Event, MockTrigger
 from ..engine.flushing import let_go
 from ..engine.intake import Intake
-from ..engine.messages import to_event
+from ..engine.unit import Segment
 from .ladder import Counts, Ladder, PartitionLost, Undecodable
 from .nuclio_ack import Acks, Place
 from .nuclio_delivery import Attempt, Delivery
 from .nuclio_event import ACKNOWLEDGED_KINDS, message, topic_of, trigger_of
 from .nuclio_streams import NuclioStreams, Source
-from .share import Share
+from .share import Scratch, Share
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")
@@ -51,6 +51,7 @@ class NuclioReader:
         self._shares: dict[Place, Share] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._scratch: Any = Scratch()
 
     @property
     def in_flight(self) -> int:
@@ -143,19 +144,33 @@ class NuclioReader:
 
     async def _begin(self, one: Delivery) -> Attempt:
         """Let a message into the graph."""
+        if one.source.segment is not None:
+            return self._run_segment(one, one.source.segment)
         gate, attempt = self.engine.gate, Attempt()
         if not gate.try_enter():
             await gate.enter_async()
         try:
-            event = to_event(one.message, one.source.wire.content_type)
-        except ValueError as error:
+            event = one.event()
+        except Undecodable as error:
             gate.leave()
-            what = one.message.headers.get("content-type") or one.source.wire.content_type or "JSON"
-            attempt.end(Undecodable(f"the message is no {what}: {error}"))
-            return attempt
-        event.trigger = one.trigger
-        one.share.running[one.message.offset] = event
-        self.engine.feed(event, one.source.unit, Intake(attempt.end, attempt.park))
+            attempt.end(error)
+        else:
+            self.engine.feed(event, one.source.unit, Intake(attempt.end, attempt.park))
+        return attempt
+
+    def _run_segment(self, one: Delivery, segment: Segment) -> Attempt:
+        """Run a message where all the graph is one segment of bodies: not even an event is made unless it fails."""
+        attempt, scratch = Attempt(), self._scratch
+        try:
+            segment.run(self.engine, scratch, one.body())
+        except Undecodable as error:
+            attempt.end(error)
+        except Exception as error:
+            event = one.event()
+            event._failed, event.body = scratch._failed, scratch.body
+            self.engine.feed_failed(event, error, Intake(attempt.end, attempt.park))
+        else:
+            attempt.end(None)
         return attempt
 
     async def _settle(self, one: Delivery, attempt: Attempt) -> None:

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ...errors import GraphError
 from ...queues.base import Queue
 from ..engine.engine import Engine
 from ..engine.event import MockTrigger
-from ..engine.unit import Unit
+from ..engine.unit import Segment, Unit
+from .consumer import only_bodies
 from .nuclio_event import topic_of, trigger_of
 from .real_stream import RealStream
 from .streams import RealStreams
 from .wiring import Wire
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A stream that Nuclio reads for this function.
 
     :param unit: where its messages come into the graph
+    :ivar segment: all that is behind it, if that is one segment whose steps take bodies
     :param dead_letters: gives the queue for what fails, open; ``None`` where there is none
     """
 
     wire: Wire
     unit: Unit
     dead_letters: Callable[[], Awaitable[Queue]] | None = None
+
+    @cached_property
+    def segment(self) -> Segment | None:
+        return only_bodies(self.unit)
 
 
 class NuclioStreams(RealStreams):

@@ -119,7 +119,10 @@ class Story:
 
     def tell_of_moved(self) -> tuple[int, int]:
         """How many messages are not in the target, and how many are more than once."""
-        source, target = asyncio.run(self.values(self.url)), asyncio.run(self.values(self.target))
+        source, target = asyncio.run(self.values(self.url)), Counter[bytes]()
+        deadline = time.monotonic() + 10  # the brokers mark the end of the last transaction after it was confirmed
+        while target.total() < source.total() and time.monotonic() < deadline:
+            target = asyncio.run(self.values(self.target))
         lost, repeated = (source - target).total(), (target - source).total()
         print(f"{self.client}: {source.total():,} to move, {lost} lost, {repeated} repeated; killed: {self.killed}")
         return lost, repeated
