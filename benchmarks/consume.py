@@ -13,6 +13,7 @@ only what is done: FastStream, Quix Streams and Faust commit every few seconds, 
 import sys
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 if "benchmarks" not in sys.modules:  # run by path: this directory has an http.py, which must not hide the library's
@@ -37,6 +38,7 @@ RAW = {
     "millrace on kafka-python": "kafka-python",
 }
 FAST_SECONDS = 20e-6  # who needs less for a message gets the larger topic
+FAULTS = (PeerUnavailable, WrongAnswer, BrokenPipeError)
 RATE, CPU = "messages a second", "CPU us a message"
 
 
@@ -118,10 +120,12 @@ def measure(results: Results, subjects: tuple[Subject, ...], store: Store, optio
     small, large = store.topics
 
     def drop(name: str, reason: Exception) -> None:
-        say(f"{name} is left out: {reason}")
-        results.drop(name, str(reason))
+        text = "it died between two rounds" if isinstance(reason, BrokenPipeError) else str(reason)
+        say(f"{name} is left out: {text}")
+        results.drop(name, text)
         if peer := peers.pop(name, None):
-            peer.close()
+            with suppress(BrokenPipeError):
+                peer.close()
 
     try:
         for subject in (subject for subject in subjects if options.takes(subject.name)):
@@ -129,7 +133,7 @@ def measure(results: Results, subjects: tuple[Subject, ...], store: Store, optio
                 peers[subject.name] = peer = Peer(subject, install=options.may_install)
                 results.versions.update(_named(subject, peer.versions))
                 counts[subject.name] = large if store.consume(peer, small) < FAST_SECONDS else small
-            except (PeerUnavailable, WrongAnswer) as reason:
+            except FAULTS as reason:
                 drop(subject.name, reason)
         for number in range(options.rounds):
             say(f"round {number + 1} of {options.rounds}")
@@ -137,7 +141,7 @@ def measure(results: Results, subjects: tuple[Subject, ...], store: Store, optio
                 try:
                     results.add(name, RATE, 1 / store.consume(peers[name], counts[name]))
                     results.add(name, CPU, peers[name].run("cpu", 0) * 1e6)
-                except (PeerUnavailable, WrongAnswer) as reason:
+                except FAULTS as reason:
                     drop(name, reason)
     finally:
         for peer in peers.values():

@@ -64,6 +64,7 @@ class KafkaConsumer(Consumer):
         self._join = lambda: join(bridge)
         self._poller = self._new_poller()
         self._seeks: set[asyncio.Future[None]] = set()
+        self._held_until = 0.0
         self._is_closed = False
 
     @property
@@ -92,7 +93,7 @@ class KafkaConsumer(Consumer):
                 if self._poller.end is not None:
                     await self._leave()
                 raise failure
-            messages = self._buffers.take(max_messages)
+            messages = self._buffers.take(max_messages) if time.monotonic() >= self._held_until else []
             if messages:
                 self._poller.stir()
                 return messages
@@ -127,6 +128,8 @@ class KafkaConsumer(Consumer):
             if fault.kind != "moved":
                 raise self._explain(fault) from fault
             log.info("%s: a commit came after its partition had gone: %s", self._name, fault)
+            # The news of that is on its way. What would be handed out until it comes, somebody else does again.
+            self._held_until = time.monotonic() + self._drain_seconds
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Read no more of these, and keep them."""
@@ -213,6 +216,7 @@ class KafkaConsumer(Consumer):
         """Begin where the group is in new partitions; answers the offsets."""
         async with self._rebalancing:
             commits = await self._begun(partitions)
+            self._held_until = 0.0
             self._assigned.update(commits)
             self._buffers.add(commits)
             self._starting = {partition: commit.watermark for partition, commit in commits.items()}

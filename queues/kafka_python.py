@@ -106,8 +106,7 @@ def made(kind: Any, settings: Mapping[str, Any], connections: Connections | None
         except errors.KafkaTimeoutError as error:
             connections.close()
             # A refused login is a closed connection here; only the log says so.
-            is_refusal = "socket disconnected" in reasons.last or "Sasl" in reasons.last
-            is_login = "sasl_mechanism" in settings and is_refusal
+            is_login = "sasl_mechanism" in settings and reasons.is_refusal
             raise KafkaFault("login" if is_login else "unreachable", reasons.last or str(error)) from error
         except (errors.KafkaError, ValueError, TypeError, AssertionError, OSError) as error:
             connections.close()
@@ -120,11 +119,13 @@ class _Overheard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.last = ""
+        self.is_refusal = False
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if text.startswith("Bootstrap connection"):
             self.last = text.partition(" failed: ")[2].partition(" (backoff")[0]
+            self.is_refusal |= "socket disconnected" in self.last or "Sasl" in self.last
 
     def __enter__(self) -> _Overheard:
         logging.getLogger("kafka.net.manager").addHandler(self)

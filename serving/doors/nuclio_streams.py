@@ -52,7 +52,6 @@ class NuclioStreams(RealStreams):
         :raises Exception: a stream can not be opened
         """
         self.sources, self._found = [], {}
-        self._crons = ()  # Nuclio's own clocks bring their events
         await super().start(engine)
 
     async def _read(self, engine: Engine, unit: Unit, stream: RealStream) -> None:

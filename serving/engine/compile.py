@@ -121,7 +121,8 @@ class Compiler:
         for node in nodes.values():
             if isinstance(node.exit, HoldUnit):
                 node.exit.step.expects([one for one in node.step.after if one not in flow.catchers])
-        entry.outlets = tuple(_inlet(nodes[name], "") for name in start_steps(flow) if name in nodes)
+        starts = [nodes[name] for name in start_steps(flow) if name in nodes]
+        entry.outlets = tuple(_inlet(one, "") for one in starts if self._starts_here(one.step, function))
         if not entry.outlets and not self.entries:
             raise GraphError(f"{self.title}: no step runs in function '{self.current_function or 'parent'}'")
 
@@ -135,6 +136,11 @@ class Compiler:
         ):
             return True
         return (function or "") in (self.current_function, "*")
+
+    def _starts_here(self, step: Step, function: str | None) -> bool:
+        """Whether a start step gets what comes in here; a queue there is written by its flow's function alone."""
+        writer, current = step.function or function or "", self.current_function
+        return not isinstance(step, QueueStep) or "*" in (writer, current) or writer == current
 
     def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
         _refuse_circles(flow)

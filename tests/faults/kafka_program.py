@@ -48,10 +48,18 @@ async def produce(url: str, client: str, prefix: str, count: int) -> None:
 async def consume(url: str, client: str) -> None:
     async with await open_queue(url, settings(client)) as queue, queue.consumer(group_of(url)) as consumer:
         while True:
-            messages = await consumer.poll(BATCH)
+            messages = await polled(consumer)
             if messages:
                 os.write(1, line_of(messages))
                 await committed(consumer, messages)
+
+
+async def polled(consumer: Consumer) -> list[Message]:
+    try:
+        return await consumer.poll(BATCH)
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return []
 
 
 async def committed(consumer: Consumer, messages: list[Message]) -> None:

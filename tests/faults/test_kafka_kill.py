@@ -32,14 +32,15 @@ SOAK_ROUNDS = 5 if os.environ.get("SOAK") == "short" else 50
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker of these tests' own, to be killed."""
+    own = Broker(tmp_path_factory.mktemp("kafka") / "broker")
     try:
         fetch_jars()
-        own = Broker(tmp_path_factory.mktemp("kafka") / "broker")
         own.start()
+        yield own
     except BrokerMissing as reason:
         pytest.skip(f"there is no real broker: {reason}")
-    yield own
-    own.stop()
+    finally:
+        own.stop()
 
 
 @dataclass

@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".cache" / "kafka"
 LIBS = CACHE / "libs"
 STATE = CACHE / "broker.json"
+KEYS, CERTIFICATE = CACHE / "keys.p12", CACHE / "certificate.pem"
+KEYS_PASSWORD = "of no use elsewhere"
 READY_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -61,6 +63,20 @@ def fetch_jars() -> None:
     raise BrokerMissing(f"Maven could not fetch the broker's jars, see {CACHE / 'maven.log'}")
 
 
+def make_keys() -> None:
+    """A key for TLS and its certificate, unless they are there. They name 127.0.0.1 and no other machine."""
+    if CERTIFICATE.exists():
+        return
+    store = ["-keystore", str(KEYS), "-storetype", "PKCS12", "-storepass", KEYS_PASSWORD, "-alias", "broker"]
+    who = ["-dname", "CN=127.0.0.1", "-ext", "SAN=ip:127.0.0.1", "-ext", "BC=ca:true"]
+    KEYS.unlink(missing_ok=True)
+    for command in (
+        ["-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "3650", *who],
+        ["-exportcert", "-rfc", "-file", str(CERTIFICATE)],
+    ):
+        subprocess.run(["keytool", *command, *store], check=True, capture_output=True, timeout=60)
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as taken:
@@ -79,7 +95,7 @@ class Broker:
         self.folder = folder
         self.log = folder / "broker.log"
         self.settings = folder / "server.properties"
-        self.port, self.sasl_port, self.controller_port = free_port(), free_port(), free_port()
+        self.port, self.sasl_port, self.ssl_port, self.controller_port = (free_port() for _ in range(4))
         self.pid = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,6 +109,11 @@ class Broker:
         """The address for clients that log in as ``alice`` with ``correct horse``."""
         return f"127.0.0.1:{self.sasl_port}"
 
+    @property
+    def ssl_bootstrap(self) -> str:
+        """The address for clients that speak TLS and trust CERTIFICATE."""
+        return f"127.0.0.1:{self.ssl_port}"
+
     def start(self) -> None:
         """Start it, or start it again with the data it had, and wait until it serves.
 
@@ -104,10 +125,13 @@ class Broker:
         self._wait()
 
     def _format(self) -> None:
+        make_keys()
         self.folder.mkdir(parents=True, exist_ok=True)
         text = (HERE / "server.properties").read_text()
-        values = {"port": self.port, "sasl_port": self.sasl_port, "controller_port": self.controller_port}
-        for name, value in {**values, "folder": self.folder}.items():
+        ports = {"port": self.port, "sasl_port": self.sasl_port, "ssl_port": self.ssl_port}
+        keys = {"keys": KEYS, "password": KEYS_PASSWORD}
+        values = {**ports, **keys, "controller_port": self.controller_port, "folder": self.folder}
+        for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         self.settings.write_text(text)
         cluster = "millrace-tests-0000001"  # an id is 22 characters of base64
@@ -135,7 +159,6 @@ class Broker:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
-        self.stop()
         raise BrokerMissing(f"the broker was not ready within {READY_SECONDS} s, see {self.log}")
 
     def stop(self) -> None:
@@ -150,12 +173,16 @@ class Broker:
         self._gone(STOP_SECONDS)
 
     def _signal(self, number: int) -> None:
+        if not self.pid:
+            return
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
             say("it was not running any more")
 
     def _gone(self, seconds: float) -> bool:
+        if not self.pid:
+            return True
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self._process is not None and self._process.poll() is not None:
@@ -171,7 +198,11 @@ def begin() -> Broker:
     fetch_jars()
     broker = Broker(Path(tempfile.mkdtemp(prefix="millrace-kafka-")))
     started = time.monotonic()
-    broker.start()
+    try:
+        broker.start()
+    except BaseException:
+        end(broker)
+        raise
     say(f"a broker runs at {broker.bootstrap}, ready after {time.monotonic() - started:.1f} s; its log: {broker.log}")
     return broker
 
@@ -209,6 +240,8 @@ def stop() -> int:
 
 def run(command: list[str]) -> int:
     """``run``: one for the time that a command takes, or until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever started this may have had it ignored
+        signal.signal(number, signal.default_int_handler)
     broker = begin()
     try:
         if command:

@@ -20,7 +20,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "kafka"))
 
-from broker import BrokerMissing, begin, end
+from broker import CERTIFICATE, BrokerMissing, begin, end
 from mock_cluster import MockProcess
 
 CLIENTS = ("kafka-python", "confluent-kafka")
@@ -39,6 +39,7 @@ class TestCluster:
     """Where the brokers are.
 
     :param sasl_servers: where they take a login (alice, "correct horse"); empty if nowhere
+    :param ssl_servers: where they speak TLS, with this `certificate`; empty if nowhere
     :param why_mock: why it is no real one; empty if it is
     """
 
@@ -46,6 +47,8 @@ class TestCluster:
 
     servers: str
     sasl_servers: str = ""
+    ssl_servers: str = ""
+    certificate: str = ""
     why_mock: str = ""
 
 
@@ -59,7 +62,7 @@ def cluster() -> TestCluster:
     except BrokerMissing as reason:
         return mock_cluster(str(reason))
     atexit.register(end, broker)
-    return TestCluster(broker.bootstrap, broker.sasl_bootstrap)
+    return TestCluster(broker.bootstrap, broker.sasl_bootstrap, broker.ssl_bootstrap, str(CERTIFICATE))
 
 
 def mock_cluster(reason: str) -> TestCluster:

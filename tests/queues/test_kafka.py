@@ -95,6 +95,31 @@ async def test_refused_login_says_so_and_hides_the_password(client: str) -> None
     gc.collect()
 
 
+def tls_cluster() -> TestCluster:
+    cluster = real()
+    if not cluster.ssl_servers:
+        pytest.skip("a cluster of the user's own: nothing is known of its TLS")
+    return cluster
+
+
+@both_clients
+async def test_tls_reaches_brokers_whose_certificate_is_trusted(client: str) -> None:
+    cluster = tls_cluster()
+    tls = {"security_protocol": "SSL", "ssl_cafile": cluster.certificate}
+    async with await open_queue(f"kafka://{cluster.ssl_servers}/tls-{client}", settings(client, **tls)) as queue:
+        (appended,) = await queue.append([Message(b"1")])
+        assert [m.value for m in await queue.read(appended.partition, appended.offset)] == [b"1"]
+
+
+@both_clients
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_tls_refuses_brokers_whose_certificate_nobody_vouches_for(client: str) -> None:
+    careful = {"security_protocol": "SSL", "connect_timeout_seconds": 2.0}
+    with pytest.raises(Unavailable, match=r"(?i)certificate"):
+        await open_queue(f"kafka://{tls_cluster().ssl_servers}/tls", settings(client, **careful))
+    gc.collect()
+
+
 @both_clients
 async def test_topic_is_made_with_its_partitions_and_retention(client: str) -> None:
     from kafka import KafkaAdminClient

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from millrace.errors import MillraceError, Unavailable
-from millrace.queues.base import Settings
+from millrace.queues.base import Commit, Consumer, Settings
 from millrace.queues.kafka_client import Bounds, Client, Cluster, Confirmed, Member, Offsets, Rebalance, Sender
 from millrace.queues.kafka_errors import KafkaFault
 from millrace.queues.kafka_queue import KafkaQueue
@@ -31,7 +31,7 @@ class Lists(Client, Cluster, Sender, Member):
         self.joined = 0
         self.log: list[Message] = []
         self.stored: Offsets = {}
-        self._rebalance: Rebalance | None = None
+        self.rebalance: Rebalance | None = None
         self._next: int | None = None
 
     def _fail(self, method: str) -> None:
@@ -50,14 +50,14 @@ class Lists(Client, Cluster, Sender, Member):
 
     def member(self, group: str, rebalance: Rebalance) -> Member:
         self.joined += 1
-        self._rebalance, self._next = rebalance, None
+        self.rebalance, self._next = rebalance, None
         return self
 
     def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
         self._fail("poll")
-        assert self._rebalance is not None
+        assert self.rebalance is not None
         if self._next is None:
-            self._next = self._rebalance.assigned([0]).result().get(0, 0)
+            self._next = self.rebalance.assigned([0]).result().get(0, 0)
         found = self.log[self._next : self._next + 10]
         self._next += len(found)
         if not found:
@@ -69,6 +69,7 @@ class Lists(Client, Cluster, Sender, Member):
         return self.stored
 
     def commit(self, offsets: Any, *others: Any) -> None:
+        self._fail("commit")
         self.stored = dict(offsets)
 
     def close(self, *arguments: Any) -> None: ...
@@ -147,6 +148,26 @@ async def test_brokers_that_never_tell_where_to_begin_cost_the_membership_and_it
             while not (messages := await consumer.poll()):
                 pass
     assert (client.joined, messages[0].value) == (2, b"1")
+
+
+async def test_nothing_is_handed_out_between_a_commit_that_came_too_late_and_the_news_of_that() -> None:
+    client = Lists()
+    async with queue_on(client) as queue, queue.consumer("g") as consumer, asyncio.timeout(10):
+        await queue.append([Message(b"%d" % number) for number in range(8)])
+        await polled(consumer, 2)
+        client.faults["commit"] = [KafkaFault("moved", "unknown member")]
+        await consumer.commit({0: Commit(2)})
+        assert await consumer.poll(timeout_seconds=0.05) == []
+        assert client.rebalance is not None
+        await asyncio.wrap_future(client.rebalance.lost([0]))
+        client.member("g", client.rebalance)
+        assert [message.offset for message in await polled(consumer, 2)] == [0, 1]
+
+
+async def polled(consumer: Consumer, count: int) -> list[Message]:
+    while not (messages := await consumer.poll(count)):
+        pass
+    return messages
 
 
 async def test_append_that_waits_for_room_is_refused_when_the_queue_closes() -> None:

@@ -1,6 +1,8 @@
 """The Nuclio door as its wrappers call it: one event at a time or many, in batches, drained and ended."""
 
 import asyncio
+import doctest
+import importlib
 import io
 import json
 import logging
@@ -12,6 +14,7 @@ import nuclio_sdk.logger
 import pytest
 
 import millrace
+from millrace.serving import FakeClock
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "parity"))
 
@@ -81,6 +84,19 @@ def test_a_clock_gets_an_answer_like_a_request():
     with Worker(flow(lambda body: [body])) as worker:
         found = worker.handle(request("", "/", b'"tick"', kind="cron", headers={"n": 5}))
     assert (found.status, found.body) == (200, b'["tick"]')
+
+
+def test_the_clocks_of_a_function_are_nuclios():
+    seen, clock = [], FakeClock()
+    function = millrace.new_function("timed")
+    function.set_topology("flow").to(name="step", handler=seen.append)
+    function.add_trigger("every", {"kind": "cron", "attributes": {"interval": "5s"}})
+    with Worker(function, clock=clock) as worker:
+        worker.handle(request("", "/", b'"tick"', kind="cron"))
+        clock.advance(60)
+        for _ in range(20):  # turns of the loop, in which an own clock would have begun an event
+            worker.run(asyncio.sleep(0))
+    assert seen == ["tick"]
 
 
 def test_a_request_that_takes_too_long_is_504_and_what_works_on_it_is_stopped():
@@ -226,6 +242,11 @@ def test_nothing_is_logged_through_the_socket_of_the_answers(capfd):
     assert worker.committed == {("topic", 0): 1}
     assert [json.loads(line)["message"] for line in socket.getvalue().splitlines()] == ["from a step"]
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["framing", "nuclio_body", "nuclio_event"])
+def test_the_examples_run(name):
+    assert doctest.testmod(importlib.import_module(f"millrace.serving.doors.{name}")).failed == 0
 
 
 def test_failures_go_to_the_functions_log(caplog):

@@ -113,11 +113,16 @@ def test_queue_in_memory_keeps_nothing_that_is_done_and_the_last_thousand_where_
         until(lambda: (kept("memory://shop.orders"), kept("memory://shop.unread")) == (0, 1_000))
 
 
-def test_event_that_comes_to_a_child_over_http_goes_to_its_first_steps():
+@pytest.mark.parametrize("starts_with", ["queue", "step"])
+def test_event_that_comes_to_a_child_over_http_goes_to_its_first_steps_and_not_into_its_queue(tmp_path, starts_with):
     seen = []
-    with served(joined(seen.append), current_function="child") as server:
+    function = joined(seen.append, path=f"log://{tmp_path}/orders", shards=1)
+    if starts_with == "step":
+        function.graph.add_step(name="check", handler="(event)", before="orders")
+    with served(function, current_function="child") as server:
         assert ask(server, {"n": 1})[0] == 202
         until(lambda: seen == [{"n": 1}])
+    assert kept(f"log://{tmp_path}/orders") == 0
 
 
 def test_stream_triggers_feed_the_graph_from_all_their_topics(tmp_path):

@@ -1,5 +1,10 @@
 """Triggers in each notation: what feeds a function, on which port it answers, and what is wrong with them."""
 
+import socket
+import subprocess
+import sys
+import time
+
 import pytest
 
 import millrace
@@ -130,3 +135,52 @@ def test_triggers_are_the_same_after_yaml(tmp_path):
     function.add_trigger("in", {"kind": "stream", "url": "log:///q/orders", "retries": 1})
     (tmp_path / "f.yaml").write_text(function.to_yaml())
     assert millrace.import_function(str(tmp_path / "f.yaml")).spec.triggers == function.spec.triggers
+
+
+SERVED = """
+import os, pathlib, millrace
+HERE = pathlib.Path(__file__).parent
+
+def work(event):
+    with open(HERE / "seen", "a") as file:
+        file.write(f"{event} {os.getpid()}\\n")
+
+function = millrace.new_function("shop")
+function.set_topology("flow").to(name="work", handler=work)
+function.add_trigger("web", {"kind": "http", "port": PORT})
+function.add_trigger("tick", {"kind": "cron", "interval": "30ms", "body": "tick"})
+"""
+
+
+def test_serve_takes_the_port_of_the_trigger_and_only_one_of_its_workers_has_the_clock(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "function.py").write_text(SERVED.replace("PORT", str(port)))
+    command = [sys.executable, "-m", "millrace", "serve", "function.py", "--workers", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert f"http://127.0.0.1:{port} (2 workers)" in process.stdout.readline()
+        end = time.monotonic() + 20
+        while len(lines := lines_of(tmp_path / "seen")) < 20:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(20) == 0
+    assert len({*lines}) == 1 and lines[0].startswith("tick ")
+
+
+def lines_of(file):
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize("code, options, text", [
+    (SERVED, ["--function", "billing"], "function 'shop' has no child function 'billing'; there are none"),
+    (SERVED.replace("30ms", "30"), [], "trigger 'tick': '30' is no interval such as '10s'"),
+    (SERVED + "function.add_trigger('in', {'kind': 'stream', 'url': f'log://{__file__}/q'})", [],
+     "'in' can not be opened: log://"),
+])  # fmt: skip
+def test_serve_says_in_one_line_what_keeps_it_from_starting(tmp_path, code, options, text):
+    (tmp_path / "function.py").write_text(code.replace("PORT", "0"))
+    command = [sys.executable, "-m", "millrace", "serve", "function.py", "--port", "0", *options]
+    ended = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode in (1, 2) and line.startswith("millrace: ") and text in line
