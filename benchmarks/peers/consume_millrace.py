@@ -6,7 +6,9 @@ It runs as `millrace serve` and `millrace up` run one that has no port.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,19 +35,21 @@ def function_of(work: Work, url: str, group: str) -> Any:
 
 def consume(work: Work, topic: str, group: str) -> None:
     engine, streams = make_engine(function_of(work, f"{URL}/{topic}", group), [], streams_at=StreamsAt())
-    reading, writing = os.pipe()
+    is_running = threading.Event()
 
-    def wait() -> None:
+    def stop_when_done() -> None:
         try:
             work.wait()
         finally:
-            os.close(writing)  # the end of the lifeline tells the streams to stop
+            if is_running.is_set():  # afterwards nobody would catch it
+                os.kill(os.getpid(), signal.SIGTERM)
 
     with ThreadPoolExecutor(1) as watch:
-        waited = watch.submit(wait)
-        status = run_streams(engine, streams, lifeline=reading)
+        waited = watch.submit(stop_when_done)
+        is_running.set()
+        status = run_streams(engine, streams)
+        is_running.clear()
         waited.result()
-    os.close(reading)
     if status:
         raise RuntimeError(f"a stream stopped with {status}")
 
