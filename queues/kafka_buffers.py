@@ -1,28 +1,22 @@
-"""Messages that were read ahead, by partition. Filled and emptied on the loop; the thread only asks if it is full."""
+"""Records that were read ahead, by partition. Filled and emptied on the loop; the thread only asks if it is full."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-from .message import Message
+from typing import Any
 
 
 @dataclass(slots=True)
 class Parcel:
-    """Some messages of a partition, in order.
+    """Some records of a partition, in order.
 
     :param size: bytes of their values
     """
 
-    messages: list[Message]
+    records: list[Any]
     size: int
-
-    @classmethod
-    def of(cls, messages: list[Message]) -> Parcel:
-        """A parcel of messages."""
-        return cls(messages, sum([len(message.value) for message in messages]))
 
 
 @dataclass(slots=True)
@@ -35,12 +29,12 @@ class _Waiting:
 
     def put(self, parcel: Parcel, *, first: bool = False) -> None:
         (self.parcels.appendleft if first else self.parcels.append)(parcel)
-        self.messages += len(parcel.messages)
+        self.messages += len(parcel.records)
         self.size += parcel.size
 
     def take(self) -> Parcel:
         parcel = self.parcels.popleft()
-        self.messages -= len(parcel.messages)
+        self.messages -= len(parcel.records)
         self.size -= parcel.size
         return parcel
 
@@ -48,12 +42,12 @@ class _Waiting:
 class Buffers:
     """A queue of parcels for each partition.
 
-    :param capacity: how many messages may wait in partitions that are not paused, before no more are read
+    :param capacity: how many records may wait in partitions that are not paused, before no more are read
     :param capacity_bytes: how many bytes of them
 
     >>> buffers = Buffers(capacity=3, capacity_bytes=1_000)
     >>> buffers.add([0, 1])
-    >>> parcels = {0: Parcel.of([Message(b"a"), Message(b"b")]), 1: Parcel.of([Message(b"c")])}
+    >>> parcels = {0: Parcel(["a", "b"], size=2), 1: Parcel(["c"], size=1)}
     >>> buffers.send(parcels)
     >>> buffers.put(parcels)
     >>> buffers.is_full, len(buffers.take(2)), buffers.is_full
@@ -84,7 +78,7 @@ class Buffers:
     def send(self, parcels: Mapping[int, Parcel]) -> None:
         """Parcels are put on their way to the loop. Only the polling thread calls this."""
         for parcel in parcels.values():
-            self._sent += len(parcel.messages)
+            self._sent += len(parcel.records)
             self._sent_bytes += parcel.size
 
     def put(self, parcels: Mapping[int, Parcel]) -> None:
@@ -92,7 +86,7 @@ class Buffers:
         for partition, parcel in parcels.items():
             if partition in self._waiting:
                 self._waiting[partition].put(parcel)
-            self._arrived += len(parcel.messages)
+            self._arrived += len(parcel.records)
             self._arrived_bytes += parcel.size
 
     def add(self, partitions: Iterable[int]) -> None:
@@ -119,20 +113,22 @@ class Buffers:
         """Take from these again."""
         self.paused.difference_update(partitions)
 
-    def take(self, most: int) -> list[Message]:
+    def take(self, most: int) -> list[Any]:
         """What waits, in order by partition; each time another partition is the first, so that none starves."""
         filled = [p for p, waiting in self._waiting.items() if waiting.parcels and p not in self.paused]
         if not filled:
             return []
         self._turn = (self._turn + 1) % len(filled)
-        messages: list[Message] = []
+        records: list[Any] = []
         for partition in filled[self._turn :] + filled[: self._turn]:
             waiting = self._waiting[partition]
-            while waiting.parcels and len(messages) < most:
+            while waiting.parcels and len(records) < most:
                 parcel = waiting.take()
-                room = most - len(messages)
-                if len(parcel.messages) > room:
-                    waiting.put(Parcel.of(parcel.messages[room:]), first=True)
-                messages += parcel.messages[:room]
-        self.taken += len(messages)
-        return messages
+                room = most - len(records)
+                if len(parcel.records) > room:
+                    rest = len(parcel.records) - room
+                    left = Parcel(parcel.records[room:], parcel.size * rest // len(parcel.records))
+                    waiting.put(left, first=True)
+                records += parcel.records[:room]
+        self.taken += len(records)
+        return records

@@ -6,7 +6,7 @@ Every method raises :class:`~.kafka_errors.KafkaFault` and nothing else of the c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,6 +17,8 @@ Confirmed = Callable[[KafkaFault | None, int, int], None]
 """Called with (fault, partition, offset) from a thread of the client; the numbers are -1 when there is a fault."""
 Bounds = dict[int, tuple[int, int]]
 """The first offset of each partition, and the offset of its next message."""
+Records = dict[int, list[Any]]
+"""Records of a client by partition."""
 Offsets = dict[int, tuple[int, str]]
 """Committed offsets and their metadata by partition."""
 
@@ -48,8 +50,16 @@ class Member(ABC):
     """
 
     @abstractmethod
-    def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
-        """The next messages by partition."""
+    def poll(self, timeout_seconds: float) -> Records:
+        """The next records by partition, as the client has them."""
+
+    @abstractmethod
+    def size(self, records: Sequence[Any]) -> int:
+        """How many bytes their values have."""
+
+    @abstractmethod
+    def messages(self, records: Iterable[Any]) -> list[Message]:
+        """Records as messages. Called where they are handed out, by any thread: each is made and used in one place."""
 
     @abstractmethod
     def attend(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NoReturn, TypeVar
 
 from confluent_kafka import (
@@ -26,7 +27,7 @@ from .message import Message
 __all__ = [
     "AdminClient", "ConsumerGroupTopicPartitions", "IsolationLevel", "KafkaError", "KafkaException", "NewTopic",
     "OffsetSpec", "RawConsumer", "RawMessage", "RawProducer", "TopicPartition", "Watched", "by_partition", "fail",
-    "fault_of", "offsets_of", "places_of",
+    "fault_of", "messages_of", "offsets_of", "places_of",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -127,40 +128,38 @@ class Watched:
         raise (KafkaFault(fault.kind, self.reason or fault.detail) if fault.kind == "unreachable" else fault) from error
 
 
-def by_partition(found: Iterable[Any]) -> dict[int, list[Message]]:
-    """Messages of the client as Millrace's.
+def by_partition(found: Sequence[Any]) -> dict[int, list[Any]]:
+    """Records by partition.
 
     :raises KafkaFault: nothing but an error was found that the client does not get over by itself
     """
-    batches: dict[int, list[Message]] = {}
-    last, batch = -1, list[Message]()
-    fault: KafkaFault | None = None
-    for raw in found:
-        error = raw.error()
-        if error is not None:
-            fault = told(error) or fault
-            continue
-        partition = raw.partition()
-        if partition != last:
-            batch = batches.setdefault(partition, [])
-            last = partition
-        batch.append(message_of(raw, partition))
-    if fault is not None and not batches:
-        raise fault
+    records = [raw for raw in found if raw.error() is None]
+    if len(records) < len(found):
+        faults = [told(raw.error()) for raw in found if raw.error() is not None]
+        for fault in faults:
+            if fault is not None and not records:
+                raise fault
+    batches: dict[int, list[Any]] = {}
+    for partition, run in groupby(records, RawMessage.partition):
+        batches.setdefault(partition or 0, []).extend(run)
     return batches
 
 
-def message_of(raw: Any, partition: int) -> Message:
-    """One message. Made without its constructor, which takes as long as all the rest."""
-    message = Message.__new__(Message)
-    message.value = raw.value() or b""
-    message.key = raw.key()
-    headers = raw.headers()
-    message.headers = header_dict(headers) if headers else {}
-    message.partition = partition
-    message.offset = raw.offset()
-    message.timestamp = raw.timestamp()[1] / 1000
-    return message
+def messages_of(records: Iterable[Any]) -> list[Message]:
+    """Records as messages. They are made without their constructor, which takes as long as all the rest."""
+    messages = []
+    new = Message.__new__
+    for raw in records:
+        message = new(Message)
+        message.value = raw.value() or b""
+        message.key = raw.key()
+        headers = raw.headers()
+        message.headers = header_dict(headers) if headers else {}
+        message.partition = raw.partition()
+        message.offset = raw.offset()
+        message.timestamp = raw.timestamp()[1] / 1000
+        messages.append(message)
+    return messages
 
 
 def told(error: KafkaError) -> KafkaFault | None:

@@ -20,6 +20,7 @@ from .kafka_confluent import (
     by_partition,
     fail,
     fault_of,
+    messages_of,
     offsets_of,
     places_of,
 )
@@ -126,9 +127,9 @@ class ConfluentCluster(Cluster):
             first = reader.poll(left)
             if first is None:
                 break
-            messages = by_partition([first, *reader.consume(max_messages - 1, 0)]).get(partition)
-            if messages:
-                return messages
+            records = by_partition([first, *reader.consume(max_messages - 1, 0)]).get(partition)
+            if records:
+                return messages_of(records)
             if first.error() is not None and first.partition() == partition and (first.offset() or 0) >= end:
                 break
         return []

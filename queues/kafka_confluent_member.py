@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .kafka_client import Member, Offsets, Rebalance
+from .kafka_client import Member, Offsets, Rebalance, Records
 from .kafka_confluent import (
     KafkaException,
     RawConsumer,
@@ -14,6 +14,7 @@ from .kafka_confluent import (
     by_partition,
     fail,
     fault_of,
+    messages_of,
     offsets_of,
     places_of,
 )
@@ -53,7 +54,7 @@ class ConfluentMember(Member):
     def attend(self) -> None:
         self._errands.do()
 
-    def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
+    def poll(self, timeout_seconds: float) -> Records:
         try:
             for _ in range(max(1, round(timeout_seconds / ERRAND_SECONDS))):
                 self._errands.do()
@@ -67,6 +68,12 @@ class ConfluentMember(Member):
             login, self._watched.login = self._watched.login, None
             raise login
         return {}
+
+    def size(self, records: Sequence[Any]) -> int:
+        return sum(map(len, records))
+
+    def messages(self, records: Iterable[Any]) -> list[Message]:
+        return messages_of(records)
 
     def _mine(self, partitions: Iterable[int]) -> list[TopicPartition]:
         wanted = set(partitions)

@@ -93,10 +93,10 @@ class KafkaConsumer(Consumer):
                 if self._poller.end is not None:
                     await self._leave()
                 raise failure
-            messages = self._buffers.take(max_messages) if time.monotonic() >= self._held_until else []
-            if messages:
+            records = self._buffers.take(max_messages) if time.monotonic() >= self._held_until else []
+            if records and (member := self._poller.member) is not None:
                 self._poller.stir()
-                return messages
+                return member.messages(records)
             left = deadline - time.monotonic()
             if left <= 0:
                 break

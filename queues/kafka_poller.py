@@ -141,7 +141,7 @@ class Poller:
         batch = member.poll(seconds)
         self._polled_at = time.monotonic()
         if batch:
-            parcels = {partition: Parcel.of(messages) for partition, messages in batch.items()}
+            parcels = {partition: Parcel(records, member.size(records)) for partition, records in batch.items()}
             self._buffers.send(parcels)
             self.tell(lambda: self._buffers.put(parcels))
 

@@ -39,6 +39,8 @@ UNREACHABLE = (
     errors.NodeNotReadyError,
     errors.InvalidMetadataError,
     errors.CoordinatorNotAvailableError,
+    errors.CoordinatorLoadInProgressError,
+    errors.NotCoordinatorError,
 )
 KINDS: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
     ((errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError), "login"),

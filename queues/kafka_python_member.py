@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .kafka_client import Member, Offsets, Rebalance
+from .kafka_client import Member, Offsets, Rebalance, Records
 from .kafka_python import (
     AsyncConsumerRebalanceListener,
     Connections,
@@ -91,14 +91,14 @@ class PythonMember(Member):
     def attend(self) -> None:
         """Nothing: the client's own thread does what others wait for."""
 
-    def poll(self, timeout_seconds: float) -> dict[int, list[Message]]:
+    def poll(self, timeout_seconds: float) -> Records:
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=MOST_MESSAGES)
             if not found:
                 self._join_again_if_stuck()
         except errors.KafkaError as error:
             fail(error)
-        return {place.partition: messages_of(records) for place, records in found.items()}
+        return {place.partition: records for place, records in found.items()}
 
     def _join_again_if_stuck(self) -> None:
         """The same fault when a topic gets more partitions; the broker ends every true join within that time."""
@@ -110,6 +110,12 @@ class PythonMember(Member):
             self._consumer.unsubscribe()
             self._subscribe()
             self._stable_at = now
+
+    def size(self, records: Sequence[Any]) -> int:
+        return sum([len(record.value or b"") for record in records])
+
+    def messages(self, records: Iterable[Any]) -> list[Message]:
+        return messages_of(records)
 
     def _mine(self, partitions: Iterable[int]) -> list[TopicPartition]:
         wanted = set(partitions)

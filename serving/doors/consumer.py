@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from time import monotonic
 from typing import Any
 
 from ...queues.base import Commit, Consumer, Queue
@@ -18,18 +19,19 @@ from ..engine.clock import sleep
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.flushing import let_go
-from ..engine.messages import body_of, to_event
-from ..engine.unit import EVENT, Segment, Unit
+from ..engine.messages import to_event
+from ..engine.unit import Unit
 from .commits import Committer
-from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, PartitionLost, Policy, Undecodable
-from .share import Lane, Run, Scratch, Share
+from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, PartitionLost, Policy, undecodable
+from .share import Lane, Run, Share
+from .through import Through, only_bodies
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")
 
-KEY_LANES = 64
 POLL_SECONDS = 0.2
-POLL_MESSAGES = 500
+POLL_MESSAGES = 2_000
+SLICE_SECONDS = 0.02
 FIRST_BACKOFF_SECONDS = 0.5
 
 
@@ -76,8 +78,8 @@ class StreamDoor:
         self._trigger = trigger
         self._content_type = content_type
         self._is_plain = not unit.reaches_async
-        self._segment = only_bodies(unit)
-        self._scratch: Any = Scratch()
+        segment = only_bodies(unit)
+        self._through = Through(engine, segment, content_type, self._event) if segment is not None else None
         self._shares: dict[int, Share] = {}
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -105,9 +107,10 @@ class StreamDoor:
 
     async def _consume(self) -> None:
         backoff, has_polled = FIRST_BACKOFF_SECONDS, False
+        most = min(POLL_MESSAGES, self.policy.max_in_flight)
         while not self._stopping.is_set():
             try:
-                messages = await self.consumer.poll(POLL_MESSAGES, POLL_SECONDS)
+                messages = await self.consumer.poll(most, POLL_SECONDS)
                 backoff, has_polled = FIRST_BACKOFF_SECONDS, True
             except Exception as error:
                 if not has_polled:
@@ -116,11 +119,8 @@ class StreamDoor:
                 await self._pause(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
                 continue
-            for message in messages:
-                self._take(message)
+            await self._take_all(messages)
             self._balance()
-            await self._committer.keep_up(self._shares.values())
-            await asyncio.sleep(0)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -145,12 +145,48 @@ class StreamDoor:
 
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def _take(self, message: Message) -> None:
-        share = self._shares.get(message.partition)
-        if share is None or share.is_revoked or not share.marks.deliver(message.offset):
+    async def _take_all(self, messages: list[Message]) -> None:
+        """Take messages in turn, in slices of time: between them commits, rebalances and the end get their turn."""
+        position, shares = 0, dict(self._shares)  # a partition that goes and comes back meanwhile is read anew
+        while position < len(messages) and not self._stopping.is_set():
+            position = self._take_some(shares, messages, position)
+            self._balance()
+            await self._committer.keep_up(self._shares.values())
+            await asyncio.sleep(0)
+
+    def _take_some(self, shares: dict[int, Share], messages: list[Message], position: int) -> int:
+        """Take messages from a position on, until the slice of time is over; the position then."""
+        over_at = monotonic() + SLICE_SECONDS
+        while position < len(messages) and monotonic() < over_at:
+            message = messages[position]
+            share = shares.get(message.partition)
+            if self._through is not None and share is not None and share.is_clear and self.fault is None:
+                position = self._take_through(share, self._through, messages, position, over_at)
+                continue
+            if share is not None:
+                self._take(share, message)
+            position += 1
+        return position
+
+    def _take_through(
+        self, share: Share, through: Through, messages: list[Message], position: int, over_at: float
+    ) -> int:
+        """Run messages of a partition in which nothing is under way; they need no books of their own."""
+        end, done, failed = through.run_all(share, messages, position, over_at)
+        self.counts.received += done
+        self.counts.done += done
+        self._committer.pending += done
+        if failed is not None:
+            message = messages[end - 1]
+            share.marks.deliver(message.offset)
+            self._enter(share)
+            self._follow(share, message, self._lane_of(message), failed)
+        return end
+
+    def _take(self, share: Share, message: Message) -> None:
+        if share.is_revoked or not share.marks.deliver(message.offset):
             return
-        self.counts.received += 1
-        share.in_flight += 1
+        self._enter(share)
         number = self._lane_of(message)
         run = self._run_at_once(share, message) if self._is_plain and number not in share.lanes else None
         if run is None:
@@ -158,7 +194,16 @@ class StreamDoor:
             lane.waiting.append(message)
             if lane.task is None:
                 lane.task = asyncio.get_running_loop().create_task(self._work(share, number, lane))
-        elif not run.is_over:
+        else:
+            self._follow(share, message, number, run)
+
+    def _enter(self, share: Share) -> None:
+        self.counts.received += 1
+        share.in_flight += 1
+
+    def _follow(self, share: Share, message: Message, number: int, run: Run) -> None:
+        """See to a message that was run at once."""
+        if not run.is_over:
             self._later(self._settle(share, message, run))
         elif run.error is None:
             self._done(share, message)
@@ -170,37 +215,20 @@ class StreamDoor:
         if self.policy.ordering == "partition":
             return 0
         if self.policy.ordering == "key":
-            return hash(message.key) % KEY_LANES
+            return hash(message.key) if message.key is not None else message.offset
         return message.offset
 
     def _run_at_once(self, share: Share, message: Message) -> Run | None:
         """Run a message in this call, without a task; ``None`` where it must wait."""
         if self.fault is not None:
             return None
-        if self._segment is not None:
-            return self._run_segment(self._segment, message)
+        if self._through is not None:
+            return self._through.run(message)
         if not self.engine.gate.try_enter():
             return None
         run = Run()
         self._start(share, message, run)
         return run
-
-    def _run_segment(self, segment: Segment, message: Message) -> Run:
-        """The same where all the graph is one segment of bodies: not even an event is made unless it fails."""
-        scratch = self._scratch
-        try:
-            body = body_of(message, self._content_type)
-        except ValueError as error:
-            return _failed_run(self._undecodable(message, error))
-        try:
-            segment.run(self.engine, scratch, body)
-        except Exception as error:
-            run = Run()
-            event = self._event(message)
-            event._failed, event.body = scratch._failed, scratch.body
-            self.engine.feed_failed(event, error, run)
-            return run
-        return _DONE
 
     def _balance(self) -> None:
         """Pause the partitions that have too much in flight. What batches hold of it is let go: no more can come."""
@@ -246,7 +274,7 @@ class StreamDoor:
             event = self._event(message)
         except ValueError as error:
             self.engine.gate.leave()
-            run.end(self._undecodable(message, error))
+            run.end(undecodable(message, self._content_type, error))
             return
         share.running[message.offset] = event
         self.engine.feed(event, self.unit, run)
@@ -256,10 +284,6 @@ class StreamDoor:
         if self._trigger is not None:
             event.trigger = self._trigger
         return event
-
-    def _undecodable(self, message: Message, error: ValueError) -> Undecodable:
-        what = message.headers.get("content-type") or self._content_type or "JSON"
-        return Undecodable(f"the message is no {what}: {error}")
 
     async def _settle(self, share: Share, message: Message, run: Run) -> None:
         """Wait for the end of a message that runs, and deal with its failure."""
@@ -368,19 +392,3 @@ class StreamDoor:
         except Exception as error:
             logger.error("%s: the last commit failed; what it names will come again: %s", self.queue.url, error)
 
-
-def only_bodies(unit: Unit) -> Segment | None:
-    """The unit, if it is all there is behind it and its steps take bodies, not events."""
-    if not isinstance(unit, Segment) or unit.outlets or unit.max_rounds:
-        return None
-    return unit if all(kind != EVENT for kind, _, _ in unit.ops) else None
-
-
-def _failed_run(error: BaseException | None) -> Run:
-    run = Run()
-    run.end(error)
-    return run
-
-
-_DONE = _failed_run(None)
-"""The run of every message that went well at once."""

@@ -165,7 +165,10 @@ class Fleet:
     async def _pass_on(self, member: Member, output: asyncio.StreamReader) -> None:
         assert self._on_output is not None  # noqa: S101 - or there were no pipe
         while line := await _line_of(output):
-            self._on_output(member, line.decode(errors="replace").rstrip("\n"))
+            try:
+                self._on_output(member, line.decode(errors="replace").rstrip("\n"))
+            except BrokenPipeError:  # whoever read it has gone; what members still print must not block them
+                self._stopping.set()
 
     def _fail(self, member: Member, code: int) -> None:
         """A member did not start; it said why."""

@@ -42,7 +42,7 @@ class Policy:
     retries: int = 3
     backoff_seconds: float = 0.1
     on_failure: Then = "dead_letter"
-    max_in_flight: int = 4_000
+    max_in_flight: int = 20_000
     commit_seconds: float = 0.1
     drain_seconds: float = 10.0
     start: Start = "earliest"
@@ -90,6 +90,15 @@ class Undecodable(MillraceError):
     """A message is not what its content type says."""
 
     status = 400
+
+
+def undecodable(message: Message, content_type: str | None, error: ValueError) -> Undecodable:
+    """The error of a message that can not be decoded.
+
+    :param content_type: of messages that name none
+    """
+    what = message.headers.get("content-type") or content_type or "JSON"
+    return Undecodable(f"the message is no {what}: {error}")
 
 
 class PartitionLost(Exception):

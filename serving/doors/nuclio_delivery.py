@@ -9,7 +9,7 @@ from typing import Any
 from ...queues.message import Message
 from ..engine.event import Event, MockTrigger
 from ..engine.messages import body_of, to_event
-from .ladder import Undecodable
+from .ladder import undecodable
 from .nuclio_ack import Place
 from .nuclio_streams import Source
 from .share import Share
@@ -33,7 +33,7 @@ class Delivery:
         try:
             return body_of(self.message, self.source.wire.content_type)
         except ValueError as error:
-            raise self._undecodable(error) from error
+            raise undecodable(self.message, self.source.wire.content_type, error) from error
 
     def event(self) -> Event:
         """The event for it, which is noted as running.
@@ -43,14 +43,10 @@ class Delivery:
         try:
             made = to_event(self.message, self.source.wire.content_type)
         except ValueError as error:
-            raise self._undecodable(error) from error
+            raise undecodable(self.message, self.source.wire.content_type, error) from error
         made.trigger = self.trigger
         self.share.running[self.message.offset] = made
         return made
-
-    def _undecodable(self, error: ValueError) -> Undecodable:
-        what = self.message.headers.get("content-type") or self.source.wire.content_type or "JSON"
-        return Undecodable(f"the message is no {what}: {error}")
 
 
 class Attempt:

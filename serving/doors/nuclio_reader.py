@@ -25,7 +25,8 @@ from .nuclio_ack import Acks, Place
 from .nuclio_delivery import Attempt, Delivery
 from .nuclio_event import ACKNOWLEDGED_KINDS, message, topic_of, trigger_of
 from .nuclio_streams import NuclioStreams, Source
-from .share import Scratch, Share
+from .share import Share
+from .through import Scratch
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")

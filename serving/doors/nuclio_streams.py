@@ -12,10 +12,10 @@ from ...queues.base import Queue
 from ..engine.engine import Engine
 from ..engine.event import MockTrigger
 from ..engine.unit import Segment, Unit
-from .consumer import only_bodies
 from .nuclio_event import topic_of, trigger_of
 from .real_stream import RealStream
 from .streams import RealStreams
+from .through import only_bodies
 from .wiring import Wire
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...queues.base import Commit
 from ...queues.message import Message
@@ -42,6 +41,11 @@ class Share:
     is_paused: bool = False
     is_revoked: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing runs or waits here, and nothing was done ahead of the watermark."""
+        return not self.is_revoked and not self.lanes and self.marks.is_clear
 
     def lane(self, number: int) -> Lane:
         """A lane, made when it is new."""
@@ -96,15 +100,6 @@ class Run(Intake):
             self._over = asyncio.get_running_loop().create_future()
             await self._over
         return self.error
-
-
-class Scratch:
-    """Stands for the event of a message in a segment whose steps take only bodies; says what failed, and where."""
-
-    __slots__ = ("_failed", "body")
-
-    body: Any
-    _failed: Any
 
 
 def _set(future: asyncio.Future[None] | None) -> None:

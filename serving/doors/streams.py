@@ -26,6 +26,7 @@ from .wiring import Wire, Wiring
 logger = logging.getLogger("millrace.stream")
 
 EVERYWHERE = "*"
+LAST_MEASURE_SECONDS = 2.0
 
 
 class RealStreams:
@@ -63,6 +64,8 @@ class RealStreams:
         self._sinks: list[Sink] = []
         self._keeping: list[asyncio.Task[None]] = []
         self._lags: dict[StreamDoor, int] = {}
+        self._measuring = asyncio.Lock()
+        self._is_closed = False
 
     def open(self, step: QueueStep) -> RealStream:
         """The stream of a queue step."""
@@ -171,6 +174,8 @@ class RealStreams:
         for door in self.doors:
             door.stop()
         await asyncio.gather(*self._running)
+        if self._lags:
+            await self._measure_at_end()
 
     async def close(self) -> None:
         """Write what is left to be written, and close all streams."""
@@ -179,6 +184,8 @@ class RealStreams:
             task.cancel()
         for sink in self._sinks:
             await sink.close()
+        async with self._measuring:  # no stream is asked for its lag while it is closed
+            self._is_closed = True
         for stream in [*self._streams.values(), *self._others, *self._letters.values()]:
             try:
                 await stream.close()
@@ -189,9 +196,17 @@ class RealStreams:
 
     async def measured(self) -> dict[str, Any]:
         """The counts, with the lag of the groups that read here, for the table of ``millrace up``."""
-        for door in self.doors:
-            self._lags[door] = sum((await door.queue.lag(door.group)).values())
+        async with self._measuring:
+            for door in self.doors if not self._is_closed else ():
+                self._lags[door] = sum((await door.queue.lag(door.group)).values())
         return self.status()
+
+    async def _measure_at_end(self) -> None:
+        """Once more, as what was measured a second ago looks as if messages had been left."""
+        try:
+            await asyncio.wait_for(self.measured(), LAST_MEASURE_SECONDS)
+        except Exception as error:
+            logger.debug("the lags could not be measured at the end: %s", error)
 
     def status(self) -> dict[str, Any]:
         """Counts of this process, in messages; the lags are those that were measured last."""

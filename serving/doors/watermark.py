@@ -58,6 +58,15 @@ class Watermark:
             del open_[first]
 
     @property
+    def is_clear(self) -> bool:
+        """Whether all that was delivered is done, and nothing beyond it."""
+        return not self._open and not self._done_before
+
+    def pass_to(self, offset: int) -> None:
+        """All before an offset is done; only while it :attr:`is_clear`."""
+        self._next = offset
+
+    @property
     def commit(self) -> Commit:
         """What may be committed, and never more: the first offset that is not done, and what is done beyond it."""
         watermark = next(iter(self._open), self._next)

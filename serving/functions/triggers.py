@@ -18,6 +18,8 @@ DEFAULT_PORT = 8080
 HTTP_KINDS = ("http",)
 STREAM_KINDS = ("stream", "kafka", "kafka-cluster", "v3io", "v3ioStream", "v3io-stream", "log")
 CRON_KINDS = ("cron",)
+NUCLIO_KINDS = ("rabbit-mq", "nats", "mqtt", "kinesis", "pubsub", "eventhub", "v3ioItemPoller", "kickstart")
+"""What Nuclio alone can read."""
 KINDS = (*HTTP_KINDS, *STREAM_KINDS, *CRON_KINDS)
 PLACES = ("topics", "topic", "path", "url")
 GROUPS = ("consumerGroup", "consumer_group", "group")
@@ -55,7 +57,7 @@ class Trigger:
 
 
 def triggers_of(declared: Mapping[str, Any]) -> list[Trigger]:
-    """The triggers that a function declares and has not disabled.
+    """The triggers that a function declares and has not disabled; those that Nuclio alone can read are left out.
 
     :raises GraphError: a kind is unknown here
 
@@ -66,9 +68,9 @@ def triggers_of(declared: Mapping[str, Any]) -> list[Trigger]:
     for name, spec in declared.items():
         values = dict(spec)
         kind = values.pop("kind", "")
-        if kind not in KINDS:
+        if kind not in (*KINDS, *NUCLIO_KINDS):
             raise GraphError(f"trigger '{name}': kind={kind!r} is none of {', '.join(KINDS)}{near(str(kind), KINDS)}")
-        if values.pop("disabled", False):
+        if values.pop("disabled", False) or kind in NUCLIO_KINDS:
             continue
         values |= dict(values.pop("attributes", None) or {})
         values.pop("name", None)
@@ -126,6 +128,9 @@ def stream_triggers(declared: Mapping[str, Any], wiring: Wiring) -> list[Wire]:
 
     :raises GraphError: one names no stream, or has a setting that there is not
     """
+    for name, spec in declared.items():
+        if spec.get("kind") in NUCLIO_KINDS:
+            logger.warning("trigger '%s' does nothing here: Nuclio alone can read %s", name, spec["kind"])
     return [wire for trigger in triggers_of(declared) if trigger.kind == "stream" for wire in _wires(trigger, wiring)]
 
 

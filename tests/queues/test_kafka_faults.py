@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -63,6 +63,12 @@ class Lists(Client, Cluster, Sender, Member):
         if not found:
             threading.Event().wait(timeout_seconds)
         return {0: found} if found else {}
+
+    def size(self, records: Sequence[Any]) -> int:
+        return sum(len(record.value) for record in records)
+
+    def messages(self, records: Iterable[Any]) -> list[Message]:
+        return list(records)
 
     def committed(self, partitions: Any) -> Offsets:
         self._fail("committed")

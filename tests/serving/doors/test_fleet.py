@@ -124,6 +124,19 @@ def test_output_comes_by_lines_with_its_member_even_a_line_of_more_than_a_mebiby
     assert sum(len(line) for _, line in lines) == 3_000_006
 
 
+def test_fleet_ends_when_nobody_reads_its_output_any_more_and_members_that_print_are_not_blocked():
+    prints = READY + "print('x' * 1_000_000, flush=True)\nsys.stdin.read()"
+
+    def gone(one, line):
+        raise BrokenPipeError
+
+    assert asyncio.run(running(member(prints), during=forever, on_output=gone)) == 0
+
+
+async def forever(fleet):
+    await until(lambda: fleet.is_stopping)
+
+
 def test_what_a_member_tells_later_replaces_what_it_told_before():
     async def during(fleet):
         await until(lambda: fleet.members[0].told == {"done": 5})

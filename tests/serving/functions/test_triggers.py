@@ -98,6 +98,11 @@ def test_trigger_that_is_disabled_does_nothing():
     assert triggers_of(declared({"kind": "cron", "interval": "1s", "disabled": True})) == []
 
 
+def test_trigger_that_nuclio_alone_can_read_is_said_to_do_nothing(caplog):
+    assert wires({"kind": "nats", "url": "nats://broker:4222"}) == []
+    assert "trigger 't0' does nothing here: Nuclio alone can read nats" in caplog.text
+
+
 def test_cron_is_the_same_flat_and_in_nuclios_words():
     event = {"body": "hello", "headers": {"X": "1"}, "path": "/clean"}
     (flat,) = cron_triggers(declared({"kind": "cron", "interval": "10s", **event}))
@@ -168,6 +173,12 @@ def test_serve_takes_the_port_of_the_trigger_and_only_one_of_its_workers_has_the
     assert len({*lines}) == 1 and lines[0].startswith("tick ")
 
 
+AWAY = """
+function.add_trigger("in", {"kind": "kafka", "topics": ["t"], "brokers": ["127.0.0.1:1"],
+                            "options": {"connect_timeout_seconds": 1}})
+"""
+
+
 def lines_of(file):
     return file.read_text().splitlines() if file.exists() else []
 
@@ -177,6 +188,7 @@ def lines_of(file):
     (SERVED.replace("30ms", "30"), [], "trigger 'tick': '30' is no interval such as '10s'"),
     (SERVED + "function.add_trigger('in', {'kind': 'stream', 'url': f'log://{__file__}/q'})", [],
      "'in' can not be opened: log://"),
+    (SERVED + AWAY, [], "'in' can not be opened: kafka://127.0.0.1:1/t: no broker answers"),
 ])  # fmt: skip
 def test_serve_says_in_one_line_what_keeps_it_from_starting(tmp_path, code, options, text):
     (tmp_path / "function.py").write_text(code.replace("PORT", "0"))
