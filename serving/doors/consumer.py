@@ -19,12 +19,13 @@ from ..engine.clock import sleep
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.flushing import let_go
+from ..engine.lean import only_bodies
 from ..engine.messages import to_event
 from ..engine.unit import Unit
 from .commits import Committer
 from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, PartitionLost, Policy, undecodable
 from .share import Lane, Run, Share
-from .through import Through, only_bodies
+from .through import Through
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")

@@ -117,12 +117,15 @@ class MockServer:
 
     def emit(self, body: Any) -> Any:
         """Run one body through the graph and return the answer's body; the shortest way, with errors as they are."""
-        answer = self.engine.run(Event(body))
+        answer = self.engine.run_body(body)
         return answer if type(answer) not in _SPECIAL else _body_of(answer)
 
     async def aemit(self, body: Any) -> Any:
         """The same as :meth:`emit`, for coroutines."""
-        answer = await self.engine.run_async(Event(body))
+        engine = self.engine
+        answer = engine.run_body(body) if engine.lean is not None else await engine.run_async(Event(body))
+        if type(answer) not in _SPECIAL:
+            return answer
         return aiter(answer) if isinstance(answer, StreamAnswer) else _body_of(answer)
 
     def run(self, event: Event, context: Any = None, get_body: bool = False, extra_args: Any = None) -> Any:

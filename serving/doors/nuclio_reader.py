@@ -19,6 +19,7 @@ from ..engine.engine import Engine
 from ..engine.event import Event, MockTrigger
 from ..engine.flushing import let_go
 from ..engine.intake import Intake
+from ..engine.lean import Scratch
 from ..engine.unit import Segment
 from .ladder import Counts, Ladder, PartitionLost, Undecodable
 from .nuclio_ack import Acks, Place
@@ -26,7 +27,6 @@ from .nuclio_delivery import Attempt, Delivery
 from .nuclio_event import ACKNOWLEDGED_KINDS, message, topic_of, trigger_of
 from .nuclio_streams import NuclioStreams, Source
 from .share import Share
-from .through import Scratch
 from .watermark import Watermark
 
 logger = logging.getLogger("millrace.stream")

@@ -11,11 +11,11 @@ from ...errors import GraphError
 from ...queues.base import Queue
 from ..engine.engine import Engine
 from ..engine.event import MockTrigger
+from ..engine.lean import only_bodies
 from ..engine.unit import Segment, Unit
 from .nuclio_event import topic_of, trigger_of
 from .real_stream import RealStream
 from .streams import RealStreams
-from .through import only_bodies
 from .wiring import Wire
 
 

@@ -10,19 +10,11 @@ from typing import Any
 from ...queues.message import Message
 from ..engine.engine import Engine
 from ..engine.event import Event
+from ..engine.lean import Scratch
 from ..engine.messages import body_of
-from ..engine.unit import EVENT, Segment, Unit
+from ..engine.unit import Segment
 from .ladder import undecodable
 from .share import Run, Share
-
-
-class Scratch:
-    """Stands for the event of a message in a segment whose steps take only bodies; says what failed, and where."""
-
-    __slots__ = ("_failed", "body")
-
-    body: Any
-    _failed: Any
 
 
 class Through:
@@ -77,18 +69,9 @@ class Through:
             self._segment.run(self._engine, scratch, body)
         except Exception as error:
             run = Run()
-            event = self._make_event(message)
-            event._failed, event.body = scratch._failed, scratch.body
-            self._engine.feed_failed(event, error, run)
+            self._engine.feed_failed(scratch.failed_in(self._make_event(message)), error, run)
             return run
         return DONE
-
-
-def only_bodies(unit: Unit) -> Segment | None:
-    """The unit, if it is all there is behind it and its steps take bodies, not events."""
-    if not isinstance(unit, Segment) or unit.outlets or unit.max_rounds:
-        return None
-    return unit if all(kind != EVENT for kind, _, _ in unit.ops) else None
 
 
 def ended(error: BaseException | None) -> Run:

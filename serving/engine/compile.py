@@ -19,6 +19,7 @@ from .fuse import finish, outlets_from
 from .hold import HoldUnit, Inlet
 from .link import EngineLink
 from .operation import operation, starting, writing
+from .parts import run_part
 from .plan import Plan
 from .queue_unit import QueueUnit, Stream
 from .route import Route
@@ -261,7 +262,7 @@ class Compiler:
             if compiler.entries:
                 raise GraphError(f"route '{path}': no step can follow a queue inside a route")
             link = self.link
-            return Route(step.name, EVENT, lambda event: link.engine.run_part(plan, event), info,
+            return Route(step.name, EVENT, lambda event: run_part(link.engine, plan, event), info,
                          is_async=not plan.inline, target=None)  # fmt: skip
         if not isinstance(step, TaskStep):
             raise GraphError(f"route '{path}' must be a task, a router or a flow")

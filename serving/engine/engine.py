@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import Draining, Unavailable
-from ...steps.base import DROPPED
 from .closing import close_all, let_go_of
 from .completion import Completion, Deliver
 from .context import GraphContext
@@ -20,6 +19,7 @@ from .event import Event
 from .flushing import flush, holds_in_order, relieve
 from .gate import Gate
 from .intake import Acceptance, Intake
+from .lean import Scratch, only_bodies
 from .loop import LoopThread, Slot
 from .plan import Plan
 from .reports import Reports
@@ -55,6 +55,7 @@ class Engine:
         self._steps_closed = False
         self.inline = plan.inline and limit is None
         self.chain = plan.chain if self.inline else None
+        self.lean = only_bodies(self.chain)
         self.backlog: Callable[[], int] = lambda: 0
         self.faults: list[str] = []
         self._thread = LoopThread(f"millrace-{context.name}")
@@ -80,7 +81,7 @@ class Engine:
                 return self._recovered(event, error)
         self._check_open()
         if self.inline:
-            return self._run_inline(event, self.plan.root, event.body)
+            return self.run_inline(event, self.plan.root, event.body)
         if threading.get_ident() == self._loop_thread_id:
             raise RuntimeError("a step can not block for its own server; await atest(), or use execution='thread'")
         self.gate.enter()
@@ -93,6 +94,17 @@ class Engine:
         self._post(lambda: self._admitted(event, slot.put))
         return slot.wait()
 
+    def run_body(self, body: Any) -> Any:
+        """The same as :meth:`run` for a body without anything around it."""
+        lean = self.lean
+        if lean is None:
+            return self.run(Event(body))
+        scratch: Any = Scratch()
+        try:
+            return lean.run(self, scratch, body)
+        except Exception as error:
+            return self._recovered(scratch.failed_in(Event()), error)
+
     async def run_async(self, event: Event) -> Any:
         """The same for coroutines, on whichever loop."""
         if self.chain is not None:
@@ -102,7 +114,7 @@ class Engine:
                 return self._recovered(event, error)
         self._check_open()
         if self.inline:
-            return self._run_inline(event, self.plan.root, event.body)
+            return self.run_inline(event, self.plan.root, event.body)
         if not self.gate.try_enter():
             await self.gate.enter_async()
         self._check_open(entered=True)
@@ -171,34 +183,25 @@ class Engine:
         else:
             drive(walk(self, unit, event, event.body))
 
+    def run_inline(self, event: Event, unit: Unit, body: Any, *, part: bool = False) -> Any:
+        """Let an event walk through a plan that is inline, here and now.
+
+        :param part: it is a part of the graph; what fails in it goes to the event's own completion too
+        """
+        answers: list[tuple[Any, BaseException | None]] = []
+        completion = event._completion = Completion(lambda *answer: answers.append(answer), _no_more, part=part)
+        if not self.plan.answers and not part:
+            completion.answer({"id": event.id})
+        drive(walk(self, unit, event, body))
+        answer, error = answers[0]
+        if error is not None:
+            raise error
+        return answer
+
     def abandon(self, event: Event) -> None:
         """Nobody waits for an event any more: stop what works on it. What is in a batch or a thread ends by itself."""
         if event._completion is not None:
             self.walks.cancel(event._completion)
-
-    def run_part(self, plan: Plan, event: Event) -> Any:
-        """Run an event through a part of the graph, such as a route that is a flow; an awaitable unless inline."""
-        if plan.inline:
-            part = event.fork(event.body)
-            return _none_if_dropped(self._run_inline(part, plan.root, part.body, part=True))
-        return self._run_part(plan, event)
-
-    async def _run_part(self, plan: Plan, event: Event) -> Any:
-        outer = event._completion
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        part = event.fork(event.body)
-        part._completion = Completion(
-            settler(answer), lambda _: outer.release() if outer is not None else None, self.orphaned, part=True
-        )
-        if outer is not None:
-            outer.hold()
-        self.spawn(plan.root, part, part.body)
-        try:
-            with self.walks.stalled(lambda: not answer.done()):
-                return _none_if_dropped(await answer)
-        except asyncio.CancelledError:
-            self.abandon(part)
-            raise
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -217,17 +220,6 @@ class Engine:
             self.gate.leave()
             raise self.refusal()
 
-    def _run_inline(self, event: Event, unit: Unit, body: Any, *, part: bool = False) -> Any:
-        answers: list[tuple[Any, BaseException | None]] = []
-        completion = event._completion = Completion(lambda *answer: answers.append(answer), _no_more, part=part)
-        if not self.plan.answers and not part:
-            completion.answer({"id": event.id})
-        drive(walk(self, unit, event, body))
-        answer, error = answers[0]
-        if error is not None:
-            raise error
-        return answer
-
     def _recovered(self, event: Event, error: Exception) -> Any:
         catcher = event._failed.catcher if event._failed is not None else None
         if catcher is None:
@@ -235,7 +227,7 @@ class Engine:
             self.reports.push(event, described)
             raise described
         _note(event, error)
-        return self._run_inline(event, catcher, event.body)
+        return self.run_inline(event, catcher, event.body)
 
     def _entered(self, event: Event, deliver: Deliver) -> Completion:
         completion = event._completion = Completion(deliver, self._left, self.orphaned)
@@ -341,7 +333,7 @@ class Engine:
 
     async def drain(self, seconds: float) -> bool:
         """Take no new events and wait for those inside; whether all were done in time. On the engine's loop."""
-        self.draining, self.chain = True, None
+        self.draining, self.chain, self.lean = True, None, None
         try:
             async with asyncio.timeout(seconds):
                 await flush(self, wait_for_readers=True)
@@ -363,7 +355,7 @@ class Engine:
         Steps with an ``aclose()`` are closed on that loop first. Who runs the engine on another loop calls
         :meth:`close_steps` there.
         """
-        self.draining, self.closed, self.chain = True, True, None
+        self.draining, self.closed, self.chain, self.lean = True, True, None, None
         self.gate.close()
         self._thread.stop(self._abandon, self.close_steps)
         self.plan.resources.close()
@@ -393,7 +385,3 @@ def _nobody(body: Any, error: BaseException | None) -> None:
 
 def _no_more(completion: Completion) -> None:
     """Nothing is to be done when an inline event is done: its caller knows."""
-
-
-def _none_if_dropped(answer: Any) -> Any:
-    return None if answer is DROPPED else answer
