@@ -45,7 +45,10 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _PLACES:
-        raise AttributeError(f"module 'millrace' has no attribute '{name}'")
+        from .errors import near  # noqa: PLC0415 - for start-up: only when a name is wrong
+
+        mlrun = "; what MLRun has and Millrace has not is listed in docs/coming-from-mlrun.md"
+        raise AttributeError(f"module 'millrace' has no attribute '{name}'{near(name, __all__) or mlrun}")
     value = getattr(importlib.import_module(_PLACES[name], __name__), name)
     globals()[name] = value
     return value

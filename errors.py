@@ -34,7 +34,6 @@ A step chooses the status of its answer by raising one of them:
 
 from __future__ import annotations
 
-import difflib
 import errno
 from collections.abc import Iterable
 from typing import Any
@@ -51,6 +50,8 @@ __all__ = [
 
 def near(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x' or 'y'?"`` for the known names close to `name`, or an empty text."""
+    import difflib  # noqa: PLC0415 - for start-up: only when a name is wrong
+
     names = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(n) for n in names)}?" if names else ""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 if "benchmarks" not in sys.modules:  # run by path: this directory has an http.py, which must not hide the library's
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.harness.machine import environment
 from benchmarks.harness.options import Options, finish, read_options
 from benchmarks.harness.results import Results, print_comparison
 from benchmarks.harness.servers import ROWS, Row, start
@@ -36,7 +37,9 @@ COUNT_MODULES = "import sys; before = len(sys.modules); import {name}; print(len
 def output(command: list[str]) -> tuple[str, str]:
     """stdout and stderr of a process that ended well."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, cwd=PEERS)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, cwd=PEERS, env=environment()
+        )
     except subprocess.TimeoutExpired:
         raise PeerUnavailable(f"not done in {TIMEOUT_SECONDS} s") from None
     if done.returncode:

@@ -33,7 +33,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
-        raise AttributeError(f"module 'millrace.queues' has no attribute '{name}'")
+        from ..errors import near  # noqa: PLC0415 - for start-up: only when a name is wrong
+
+        raise AttributeError(f"module 'millrace.queues' has no attribute '{name}'{near(name, __all__)}")
     value = getattr(importlib.import_module(_PLACES[name], __name__), name)
     globals()[name] = value
     return value

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from ..errors import GraphError, MissingDependency, near
 from .base import Queue, Settings
+from .shown import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,10 @@ def _backend(url: str) -> Backend:
     scheme, separator, _ = url.partition("://")
     if not separator:
         forms = ", ".join(backend.form for backend in BACKENDS.values())
-        raise GraphError(f"'{url}' is no address of a queue; addresses are {forms}")
+        raise GraphError(f"'{shown(url)}' is no address of a queue; addresses are {forms}")
     if scheme not in BACKENDS:
         hint = near(scheme, BACKENDS) or f"; there are {', '.join(f'{name}://' for name in BACKENDS)}"
-        raise GraphError(f"'{url}': there are no queues '{scheme}://'{hint}")
+        raise GraphError(f"'{shown(url)}': there are no queues '{scheme}://'{hint}")
     return BACKENDS[scheme]
 
 
@@ -110,4 +111,4 @@ def _module(url: str, backend: Backend) -> _Module:
     except ModuleNotFoundError as error:
         if not backend.package or (error.name or "").startswith(f"{__package__}."):
             raise
-        raise MissingDependency(backend.package, extra=backend.extra, purpose=f"the queue {url}") from error
+        raise MissingDependency(backend.package, extra=backend.extra, purpose=f"the queue {shown(url)}") from error

@@ -118,14 +118,15 @@ class Settings:
     :param partitions: how many to make when it does not exist; default: the backend's
     :param retention_seconds: how long messages stay; ``None`` is for ever (or the broker's own setting)
     :param retention_bytes: how much of them stays
-    :param options: the backend's own settings, by name; an unknown one is an error
+    :param options: the backend's own settings, by name; an unknown one is an error. They may hold passwords, and are
+        not in the `repr`
     :param must_exist: whether a topic that does not exist is :class:`TopicNotFound`, instead of being made
     """
 
     partitions: int | None = None
     retention_seconds: float | None = None
     retention_bytes: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     must_exist: bool = False
 
 

@@ -18,6 +18,7 @@ from .kafka_client import Client
 from .kafka_errors import KafkaFault, explained
 from .kafka_options import KafkaOptions
 from .kafka_queue import KafkaQueue
+from .shown import shown
 
 PACKAGES = {"confluent-kafka": ("confluent_kafka", "confluent"), "kafka-python": ("kafka", "kafka")}
 
@@ -67,7 +68,7 @@ def _client(name: str, url: str) -> Callable[[KafkaAddress, KafkaOptions], Clien
         if find_spec(module) is not None:
             return _made(package)
     package = wanted[-1]
-    raise MissingDependency(package, extra=PACKAGES[package][1], purpose=f"the queue {url}")
+    raise MissingDependency(package, extra=PACKAGES[package][1], purpose=f"the queue {shown(url)}")
 
 
 def _made(package: str) -> Callable[[KafkaAddress, KafkaOptions], Client]:

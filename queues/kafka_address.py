@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import GraphError, near
+from .shown import shown
 
 PORT = 9092
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")  # org.apache.kafka.common.internals.Topic
@@ -41,18 +42,19 @@ def parse_address(url: str) -> KafkaAddress:
     """
     parts = urlsplit(url)
     form = "write kafka://host:9092,host2:9092/topic, with ?group=name if need be"
-    if "@" in parts.netloc:
+    if "@" in parts.netloc + parts.path:
         raise GraphError(
-            f"a kafka:// address has a user name or password before '@{parts.netloc.rpartition('@')[2]}': give them as "
+            f"'{shown(url)}': an address holds no user name or password, as it is written into logs: give them as "
             "the options sasl_plain_username and sasl_plain_password, from secrets"
         )
     servers = [_server(server, url, form) for server in parts.netloc.split(",") if server]
     topic = unquote(parts.path.strip("/"))
     if parts.scheme != "kafka" or not servers:
-        raise GraphError(f"'{url}' is no address of a Kafka topic: {form}")
+        raise GraphError(f"'{shown(url)}' is no address of a Kafka topic: {form}")
     if not TOPIC.fullmatch(topic) or topic in (".", ".."):
         raise GraphError(
-            f"'{url}': '{topic}' can not be the name of a topic, which has 1 to 249 of the characters A-Z a-z 0-9 . _ -"
+            f"'{shown(url)}': '{topic}' can not be the name of a topic, which has 1 to 249 of the characters "
+            "A-Z a-z 0-9 . _ -"
         )
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in query:
@@ -66,5 +68,5 @@ def parse_address(url: str) -> KafkaAddress:
 def _server(server: str, url: str, form: str) -> str:
     host, _, port = server.rpartition(":") if ":" in server.rpartition("]")[2] else (server, "", str(PORT))
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise GraphError(f"'{url}': '{server}' is no host and port: {form}")
+        raise GraphError(f"'{shown(url)}': '{server}' is no host and port: {form}")
     return f"{host}:{port}"

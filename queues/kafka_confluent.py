@@ -26,8 +26,8 @@ from .message import Message
 
 __all__ = [
     "AdminClient", "ConsumerGroupTopicPartitions", "IsolationLevel", "KafkaError", "KafkaException", "NewTopic",
-    "OffsetSpec", "RawConsumer", "RawMessage", "RawProducer", "TopicPartition", "Watched", "by_partition", "fail",
-    "fault_of", "messages_of", "offsets_of", "places_of",
+    "OffsetSpec", "RawConsumer", "RawMessage", "RawProducer", "TopicPartition", "Watched", "by_partition",
+    "checked", "fail", "fault_of", "messages_of", "offsets_of", "passes", "places_of",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,6 +41,11 @@ KINDS: dict[int, Kind] = {
     KafkaError.COORDINATOR_NOT_AVAILABLE: "unreachable",
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS: "unreachable",
     KafkaError.NOT_COORDINATOR: "unreachable",
+    KafkaError.NOT_LEADER_FOR_PARTITION: "unreachable",
+    KafkaError.LEADER_NOT_AVAILABLE: "unreachable",
+    KafkaError.UNKNOWN_LEADER_EPOCH: "unreachable",
+    KafkaError.FENCED_LEADER_EPOCH: "unreachable",
+    KafkaError.OFFSET_NOT_AVAILABLE: "unreachable",
     KafkaError.NETWORK_EXCEPTION: "unreachable",
     KafkaError.REQUEST_TIMED_OUT: "unreachable",
     KafkaError._MSG_TIMED_OUT: "unconfirmed",
@@ -72,6 +77,26 @@ KINDS: dict[int, Kind] = {
     KafkaError.TOPIC_ALREADY_EXISTS: "exists",
     KafkaError._INVALID_ARG: "option",
 }
+
+# What passes by itself while a topic or a broker comes up.
+PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
+
+
+def passes(error: KafkaException) -> bool:
+    """Whether to ask again soon."""
+    return error.args[0].code() in PASSING
 
 
 def fault_of(error: KafkaError) -> KafkaFault:
@@ -174,6 +199,18 @@ def told(error: KafkaError) -> KafkaFault | None:
 def places_of(topic: str, offsets: Mapping[int, tuple[int, str]]) -> list[TopicPartition]:
     """Offsets to commit, for the client."""
     return [TopicPartition(topic, p, offset, metadata=metadata) for p, (offset, metadata) in offsets.items()]
+
+
+def checked(places: Iterable[TopicPartition]) -> list[TopicPartition]:
+    """The parts of an answer.
+
+    :raises KafkaException: one of them is an error; where an offset is asked for, it would look as if there were none
+    """
+    found = list(places)
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return found
 
 
 def offsets_of(places: Iterable[TopicPartition]) -> Offsets:

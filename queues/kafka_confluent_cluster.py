@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from .kafka_client import Bounds, Cluster, Offsets
 from .kafka_confluent import (
@@ -18,19 +18,22 @@ from .kafka_confluent import (
     TopicPartition,
     Watched,
     by_partition,
+    checked,
     fail,
-    fault_of,
     messages_of,
     offsets_of,
+    passes,
     places_of,
 )
 from .kafka_errors import KafkaFault
 from .kafka_options import KafkaOptions
 from .message import Message
 
+T = TypeVar("T")
 READ_SECONDS = 5.0
 REQUEST_WAIT_MS = 10  # a request that waits at the broker keeps the next one waiting
 LOGIN_SECONDS = 1.0
+RETRY_SECONDS = 0.1
 
 
 class ConfluentCluster(Cluster):
@@ -47,14 +50,36 @@ class ConfluentCluster(Cluster):
         self._next: tuple[int, int] | None = None
         self._admin = self._watched.made(AdminClient, settings)
 
-    def _answer(self, futures: Mapping[Any, Any]) -> list[Any]:
+    def _retried(self, question: Callable[[], T]) -> T:
+        """The answer to a question, which is asked again where nobody can answer it yet."""
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if not passes(error) or time.monotonic() > deadline:
+                    fail(error)
+                time.sleep(RETRY_SECONDS)
+            except TimeoutError as error:
+                raise KafkaFault("unreachable", "no answer in time") from error
+
+    def _answers(self, ask: Callable[[], Mapping[Any, Any]]) -> dict[Any, Any]:
         """The answers to a request of several parts."""
-        try:
-            return [future.result(self._seconds) for future in futures.values()]
-        except KafkaException as error:
-            fail(error)
-        except TimeoutError as error:
-            raise KafkaFault("unreachable", "no answer in time") from error
+        return self._retried(lambda: {key: future.result(self._seconds) for key, future in ask().items()})
+
+    def _answer(self, ask: Callable[[], Mapping[Any, Any]]) -> Any:
+        """The answer to a request of one part."""
+        (answer,) = self._answers(ask).values()
+        return answer
+
+    def _places(self, ask: Callable[[], Mapping[Any, Any]]) -> list[TopicPartition]:
+        """The partitions of the answer to a request about one group."""
+
+        def question() -> list[TopicPartition]:
+            (future,) = ask().values()
+            return checked(future.result(self._seconds).topic_partitions)
+
+        return self._retried(question)
 
     def partitions(self) -> int:
         topics = self._topics()  # asking for one topic would make it
@@ -76,7 +101,7 @@ class ConfluentCluster(Cluster):
     def create(self, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
         topic = NewTopic(self.topic, partitions, replication_factor, config=dict(configs))
         try:
-            self._answer(self._admin.create_topics([topic]))
+            self._answer(lambda: self._admin.create_topics([topic]))
         except KafkaFault as fault:
             if fault.kind != "exists":
                 raise
@@ -88,11 +113,12 @@ class ConfluentCluster(Cluster):
         return {partition: (begin, ends[partition]) for partition, begin in begins.items()}
 
     def _offsets(self, places: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-        futures = self._admin.list_offsets(
-            dict.fromkeys(places, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._seconds
+        wanted = dict.fromkeys(places, spec)
+        isolation = IsolationLevel.READ_COMMITTED
+        answers = self._answers(
+            lambda: self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=self._seconds)
         )
-        answers = self._answer(futures)
-        return {place.partition: answer.offset for place, answer in zip(futures, answers, strict=True)}
+        return {place.partition: answer.offset for place, answer in answers.items()}
 
     def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
         place = TopicPartition(self.topic, partition)
@@ -135,26 +161,24 @@ class ConfluentCluster(Cluster):
         return []
 
     def committed(self, group: str) -> Offsets:
-        futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-        (answer,) = self._answer(futures)
-        return offsets_of([place for place in answer.topic_partitions if place.topic == self.topic])
+        asked = [ConsumerGroupTopicPartitions(group)]
+        places = self._places(lambda: self._admin.list_consumer_group_offsets(asked))
+        return offsets_of([place for place in places if place.topic == self.topic])
 
     def commit(self, group: str, offsets: Mapping[int, tuple[int, str]]) -> None:
-        stored = places_of(self.topic, offsets)
-        futures = self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, stored)])
-        (answer,) = self._answer(futures)
-        for place in answer.topic_partitions:
-            if place.error is not None:
-                fault = fault_of(place.error)
-                raise KafkaFault("members", fault.detail) if fault.kind == "moved" else fault
+        stored = [ConsumerGroupTopicPartitions(group, places_of(self.topic, offsets))]
+        try:
+            self._places(lambda: self._admin.alter_consumer_group_offsets(stored))
+        except KafkaFault as fault:
+            raise KafkaFault("members", fault.detail) if fault.kind == "moved" else fault from None
 
     def groups(self) -> list[str]:
-        (answer,) = self._answer({"": self._admin.list_consumer_groups()})
+        answer = self._answer(lambda: {"": self._admin.list_consumer_groups()})
         return [group.group_id for group in answer.valid]
 
     def members(self, group: str) -> list[str]:
         try:
-            (answer,) = self._answer(self._admin.describe_consumer_groups([group]))
+            answer = self._answer(lambda: self._admin.describe_consumer_groups([group]))
         except KafkaFault as fault:
             if fault.kind == "no_group":
                 return []
@@ -163,7 +187,7 @@ class ConfluentCluster(Cluster):
 
     def trim(self, before: Mapping[int, int]) -> None:
         places = [TopicPartition(self.topic, partition, offset) for partition, offset in before.items()]
-        self._answer(self._admin.delete_records(places))
+        self._answers(lambda: self._admin.delete_records(places))
 
     def close(self) -> None:
         if self._reader is not None:

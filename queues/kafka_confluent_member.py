@@ -12,8 +12,8 @@ from .kafka_confluent import (
     TopicPartition,
     Watched,
     by_partition,
+    checked,
     fail,
-    fault_of,
     messages_of,
     offsets_of,
     places_of,
@@ -95,17 +95,14 @@ class ConfluentMember(Member):
     def commit(self, offsets: Offsets) -> None:
         stored = places_of(self._topic, offsets)
         try:
-            places = self._errands.ask(lambda: self._consumer.commit(offsets=stored, asynchronous=False))
+            checked(self._errands.ask(lambda: self._consumer.commit(offsets=stored, asynchronous=False)))
         except KafkaException as error:
             fail(error)
-        for place in places:
-            if place.error is not None:
-                raise fault_of(place.error)
 
     def committed(self, partitions: Iterable[int]) -> Offsets:
         wanted = [TopicPartition(self._topic, p) for p in partitions]
         try:
-            return offsets_of(self._errands.ask(lambda: self._consumer.committed(wanted, COMMITTED_SECONDS)))
+            return offsets_of(checked(self._errands.ask(lambda: self._consumer.committed(wanted, COMMITTED_SECONDS))))
         except KafkaException as error:
             fail(error)
 

@@ -64,6 +64,8 @@ class KafkaConsumer(Consumer):
         self._join = lambda: join(bridge)
         self._poller = self._new_poller()
         self._seeks: set[asyncio.Future[None]] = set()
+        self._in_hand: frozenset[int] = frozenset()
+        self._polled = asyncio.Event()
         self._held_until = 0.0
         self._is_closed = False
 
@@ -85,6 +87,8 @@ class KafkaConsumer(Consumer):
         """
         if not self._is_closed:
             self._poller.start()
+        self._in_hand = frozenset()
+        self._polled.set()
         deadline = time.monotonic() + timeout_seconds
         await asyncio.sleep(0)  # a consumer that never waits must not starve the loop
         while not self._is_closed:
@@ -96,7 +100,9 @@ class KafkaConsumer(Consumer):
             records = self._buffers.take(max_messages) if time.monotonic() >= self._held_until else []
             if records and (member := self._poller.member) is not None:
                 self._poller.stir()
-                return member.messages(records)
+                messages = member.messages(records)
+                self._in_hand = frozenset({message.partition for message in messages})
+                return messages
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -176,6 +182,20 @@ class KafkaConsumer(Consumer):
         finally:
             self._seeks.discard(sought)
 
+    async def committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
+        """How far the group is in partitions; waits for transactions that are ending, and so tells of them too.
+
+        :raises MillraceError: the brokers do not say yet
+        """
+        member = self._poller.member
+        try:
+            if member is None or self._is_closed:
+                raise KafkaFault("moved", "the consumer is closed, or was never polled")
+            stored = await self._aside(member.committed, list(partitions))
+        except KafkaFault as fault:
+            raise self._explain(fault) from fault
+        return {p: Commit.parse(offset, metadata) for p, (offset, metadata) in stored.items()}
+
     async def membership(self) -> Any:
         """Who this member is now, for a transaction.
 
@@ -195,6 +215,7 @@ class KafkaConsumer(Consumer):
             return
         self._is_closed = True
         self._arrived.set()
+        self._polled.set()
         try:
             await self.give_up(list(self._assigned))
         finally:
@@ -260,8 +281,16 @@ class KafkaConsumer(Consumer):
             self._buffers.remove(mine)
             if mine and self._on_revoked is not None:
                 await self._guarded(self._on_revoked(mine), "on_revoked")
+            elif mine:
+                await self._guarded(self._done_with(mine), "handling the messages of the last poll")
             self._assigned.difference_update(mine)
             await self._aside(int)  # commits that were asked for before are through when this is
+
+    async def _done_with(self, partitions: list[int]) -> None:
+        """Without `on_revoked` it is the next poll that tells that what was handed out is done, and committed."""
+        while self._in_hand.intersection(partitions) and not self._is_closed:
+            self._polled.clear()
+            await self._polled.wait()
 
     async def forget(self, partitions: list[int]) -> None:
         """Partitions have gone already: commits for them do nothing."""

@@ -70,6 +70,8 @@ ERRORS: dict[Kind, tuple[type[MillraceError], str]] = {
 def explained(fault: KafkaFault, address: KafkaAddress, options: KafkaOptions) -> MillraceError:
     """The error for the user: the situation, the place and the way out."""
     kind, text = ERRORS[fault.kind]
+    fault.detail = options.masked(fault.detail)
+    fault.args = (fault.detail,)  # it stays the cause of the error, in tracebacks
     of_client = options.of_client
     situation = text.format(
         servers=address.servers,
@@ -78,4 +80,4 @@ def explained(fault: KafkaFault, address: KafkaAddress, options: KafkaOptions) -
         mechanism=of_client.get("sasl_mechanism") or of_client.get("security_protocol") or "PLAINTEXT",
         user=options.user,
     )
-    return kind(f"{address.url}: {situation} ({options.masked(fault.detail)})")
+    return kind(f"{address.url}: {situation} ({fault.detail})")

@@ -56,6 +56,18 @@ KINDS: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
 )
 
 
+class _NoPasswords(logging.Filter):
+    """Drops the lines of the client's log, at level DEBUG, that hold a login: as it is given, and as it is sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not any(sign in text for sign in ("SaslAuthenticateRequest", " Send: ", "with configuration"))
+
+
+for _name in ("kafka.protocol.parser", "kafka.net.connection", "kafka.admin.client"):
+    logging.getLogger(_name).addFilter(_NoPasswords())
+
+
 def fault_of(error: Exception) -> KafkaFault:
     """What an error of kafka-python means."""
     detail = f"{type(error).__name__}: {error}".removesuffix(": ")

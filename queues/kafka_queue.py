@@ -27,6 +27,7 @@ from .room import Room
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 WAIT_SECONDS = 0.1
+MOST_MARKS = 100
 SHARE_OF_INTERVAL = 0.5  # of max_poll_interval_ms may pass in on_revoked; at the whole the broker throws a member out
 
 
@@ -213,6 +214,20 @@ class KafkaQueue(Queue):
             self._check(partition)
         await self._asked(self._open.commit, group, {p: (c.watermark, c.metadata) for p, c in commits.items()})
 
+    async def lag(self, group: str) -> dict[int, int]:
+        """How many messages of each partition a group has not done yet; the marks of transactions are not counted.
+
+        Only where up to 100 offsets are left it is looked whether these are such marks and nothing else.
+        """
+        lags = await super().lag(group)
+        if any(0 < count <= MOST_MARKS for count in lags.values()):
+            commits = await self.committed(group)
+            for partition, count in lags.items():
+                if 0 < count <= MOST_MARKS and partition in commits:
+                    left = await self.read(partition, commits[partition].watermark, 1)
+                    lags[partition] = count if left else 0
+        return lags
+
     def consumer(
         self,
         group: str,
@@ -253,6 +268,10 @@ class KafkaQueue(Queue):
         offsets = {partition: (commit.watermark, commit.metadata) for partition, commit in commits.items()}
         async with self._own_transactions.transaction(offsets, consumer.membership) as transaction:
             yield transaction
+
+    async def end_transactions(self) -> None:
+        """After a transaction that failed: return when none of this queue is open, so that the commits are certain."""
+        await self._own_transactions.take_over()
 
     @property
     def _own_transactions(self) -> Transactions:

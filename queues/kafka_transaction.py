@@ -49,7 +49,7 @@ class Transactions:
         self._thread = ThreadPoolExecutor(1, "kafka-transaction")
         self._turn = asyncio.Lock()
         self._transactor: Transactor | None = None
-        self._is_open = False
+        self._is_open = self._is_spoiled = False
 
     async def take_over(self) -> None:
         """Connect now, and end what a process before left open under this name: who joins the group waits for that."""
@@ -63,17 +63,19 @@ class Transactions:
         """A transaction that ends with the block; an exception, and a cancellation, aborts it.
 
         :param offsets: what the member commits with it
-        :param membership: who the member is when it ends
+        :param membership: who the member is. Asked for first: a group that takes partitions away meanwhile refuses
+            the commit, where one that asks at the end could commit for partitions that it has no more
         """
         async with self._turn:
             try:
+                member = await membership() if offsets else None
                 transactor = await self._done(self._begin)
 
                 async def send(queue: Queue, messages: Sequence[Message]) -> None:
                     await self._done(_send, transactor, *self._placed(queue, messages))
 
                 yield KafkaTransaction(send)
-                await self._done(self._commit, transactor, offsets, await membership() if offsets else None)
+                await self._done(self._commit, transactor, offsets, member)
             except BaseException:
                 await self._done(self._abort)
                 raise
@@ -87,6 +89,7 @@ class Transactions:
             await asyncio.wait([running])
             raise
         except KafkaFault as fault:
+            self._is_spoiled = True
             raise self._explain(fault) from fault
 
     def _begin(self) -> Transactor:
@@ -104,16 +107,23 @@ class Transactions:
         self._is_open = False
 
     def _abort(self) -> None:
-        """Abort what is open. A client that can not is thrown away; the broker aborts when another one begins."""
-        transactor, was_open, self._is_open = self._transactor, self._is_open, False
-        if transactor is None or not was_open:
+        """Abort what is open. A client that has failed is thrown away; the broker aborts when another one begins.
+
+        kafka-python 3.0.12 goes on with wrong sequence numbers after a batch that the broker refused.
+        """
+        transactor, was_open, was_spoiled = self._transactor, self._is_open, self._is_spoiled
+        if transactor is None:
             return
+        self._transactor, self._is_open, self._is_spoiled = None, False, False
         try:
-            transactor.abort()
+            if was_open:
+                transactor.abort()
+            if not was_spoiled:
+                self._transactor = transactor
+                return
         except KafkaFault as fault:
             log.info("a transaction could not be aborted, another client will take over: %s", fault)
-            self._transactor = None
-            transactor.close()
+        transactor.close()
 
     async def close(self) -> None:
         """Let go of the connections, after a transaction that is open has ended."""

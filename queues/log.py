@@ -25,6 +25,7 @@ from .log_store import DURABILITIES, MAP_BYTES, Durability
 from .log_topic import RETENTION_EVERY_SECONDS, TopicGroups, TopicLog, TopicOptions, groups, logs
 from .message import Message
 from .room import Room
+from .shown import shown
 
 PARTITIONS = 4
 MOST_PARTITIONS = 4_000
@@ -273,7 +274,7 @@ def topic_path(url: str) -> Path:
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
     if parts.scheme != "log" or parts.netloc or not path.is_absolute() or len(path.parts) < 3:
-        raise GraphError(f"'{url}' is no address of an embedded log; write log:///absolute/directory/topic")
+        raise GraphError(f"'{shown(url)}' is no address of an embedded log; write log:///absolute/directory/topic")
     return path
 
 
@@ -291,7 +292,7 @@ async def list_topics(url: str, settings: Settings) -> list[str]:
     """The addresses of the topics in a directory; of a topic's own address that."""
     folder = Path(unquote(urlsplit(url).path))
     if urlsplit(url).netloc or not folder.is_absolute():
-        raise GraphError(f"'{url}' is no address of a directory; write log:///absolute/directory")
+        raise GraphError(f"'{shown(url)}' is no address of a directory; write log:///absolute/directory")
     if is_topic(folder):
         return [url]
     found = sorted(path for path in folder.iterdir() if path.is_dir() and is_topic(path)) if folder.is_dir() else []

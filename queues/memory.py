@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from ..deferred import asyncio
 from .message import Message
 
 KEPT_MESSAGES = 100_000

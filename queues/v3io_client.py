@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +73,9 @@ class _Transport:
             context = ssl.create_default_context(cafile=options.ca_file)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=64),
-            timeout=aiohttp.ClientTimeout(total=options.request_timeout_seconds),
+            timeout=aiohttp.ClientTimeout(
+                total=options.request_timeout_seconds, sock_connect=options.connect_timeout_seconds
+            ),
         )
 
     async def request(
@@ -118,6 +121,7 @@ class Stream:
         self._transport = _Transport(place, options)
         self._client = _Client(self._transport, self._access_key)
         self._at = {"container": place.container, "stream_path": place.path}
+        self._has_answered = False
 
     async def describe(self) -> int | None:
         """How many shards the stream has; ``None`` when there is no such stream."""
@@ -228,6 +232,8 @@ class Stream:
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], *, also: Sequence[int] = ()) -> Any:
         """Send what may be repeated, until it is answered."""
+        if not self._has_answered:
+            return await self._ask_first(call, also)
         backoff = Backoff(self._options.retry_timeout_seconds)
         while True:
             try:
@@ -235,6 +241,21 @@ class Stream:
             except Unavailable:
                 if not await backoff.wait():
                     raise
+
+    async def _ask_first(self, call: Callable[[], Awaitable[Any]], also: Sequence[int]) -> Any:
+        """The first request: it says soon that nobody is there, as the address may be wrong."""
+        seconds = self._options.connect_timeout_seconds
+        deadline, backoff = time.monotonic() + seconds, Backoff(seconds)
+        while not self._has_answered:
+            try:
+                return await self._once(call, also=also)
+            except Unavailable as error:
+                if not self._has_answered and (time.monotonic() >= deadline or not await backoff.wait()):
+                    raise Unavailable(
+                        f"{error}; gave up after {seconds:g} s: is the address right, and the platform running? "
+                        "The option connect_timeout_seconds sets the time"
+                    ) from None
+        return await self._ask(call, also=also)
 
     async def _once(self, call: Callable[[], Awaitable[Any]], *, also: Sequence[int] | frozenset[int] = ()) -> Any:
         """Send a request and check its answer."""
@@ -248,6 +269,7 @@ class Stream:
             ) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"{self.url}: no answer from {self._place.endpoint}: {self._safe(repr(error))}") from None
+        self._has_answered = True
         if reply is None or reply.status_code < 300 or reply.status_code in also:
             return reply
         text = f"{self.url}: {self._place.endpoint} answers {reply.status_code} {self._safe(_text(reply.body))}"

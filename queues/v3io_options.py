@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from ..errors import GraphError, SecretNotFound, near
+from .shown import shown
 
 SCHEMES = {"v3io": "https", "v3io+http": "http"}
 
@@ -25,6 +26,7 @@ class Options:
     :param idle_poll_seconds: to what that grows while there is nothing; v3io tells nobody of new messages
     :param fetch_messages: how many messages a consumer asks a shard for, and holds of it
     :param buffer_messages: how many messages wait in this process to be appended
+    :param connect_timeout_seconds: how long to wait for a platform that has not answered yet, when a queue is opened
     :param request_timeout_seconds: how long a request may take
     :param retry_timeout_seconds: how long a request that failed is tried again
     :param lease_timeout_seconds: a consumer that was silent for so long is taken for dead
@@ -46,6 +48,7 @@ class Options:
     idle_poll_seconds: float = 0.25
     fetch_messages: int = 500
     buffer_messages: int = 10_000
+    connect_timeout_seconds: float = 5.0
     request_timeout_seconds: float = 30.0
     retry_timeout_seconds: float = 60.0
     lease_timeout_seconds: float = 10.0
@@ -111,18 +114,17 @@ class Place:
         """
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES:
-            raise GraphError(f"'{url}' is no address of a v3io stream; write v3io://host/container/path")
+            raise GraphError(f"'{shown(url)}' is no address of a v3io stream; write v3io://host/container/path")
         if "@" in parts.netloc:
-            address = parts.netloc.rpartition("@")[2]
             raise GraphError(
-                f"'{parts.scheme}://***@{address}{parts.path}': an address holds no credentials, as it is written into "
-                "logs: set V3IO_ACCESS_KEY in the environment, or give the option access_key"
+                f"'{shown(url)}': an address holds no credentials, as it is written into logs: "
+                "set V3IO_ACCESS_KEY in the environment, or give the option access_key"
             )
         if parts.query or parts.fragment:
-            raise GraphError(f"'{url}': write ? as %3F and # as %23 in a path; settings are given as options")
+            raise GraphError(f"'{shown(url)}': write ? as %3F and # as %23 in a path; settings are given as options")
         container, _, path = unquote(parts.path).strip("/").partition("/")
         if not container or not (path.strip("/") or is_folder):
-            raise GraphError(f"'{url}' is no address of a stream; write v3io://host/container/path")
+            raise GraphError(f"'{shown(url)}' is no address of a stream; write v3io://host/container/path")
         return cls(_endpoint(url, parts.scheme, parts.netloc, options), container, path.strip("/"))
 
 
@@ -135,4 +137,6 @@ def _endpoint(url: str, scheme: str, host: str, options: Options) -> str:
             f"'{url}' names no host: write v3io://host/container/path, set V3IO_API in the environment, "
             "or give the option endpoint"
         )
+    if "@" in endpoint:
+        raise GraphError(f"'{shown(endpoint)}': an endpoint holds no credentials: give the option access_key")
     return endpoint if "://" in endpoint else f"https://{endpoint}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..steps import Batch, BatchHttpRequests, Choice, ChoiceByField, Merge, RemoteStep
+    from .deploy.dashboard_access import DashboardAccess
+    from .deploy.dashboard_errors import DeployError
     from .doors.mock import MockServer
     from .engine.clock import FakeClock, SystemClock
     from .engine.context import GraphContext
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Batch": "..steps", "BatchHttpRequests": "..steps", "Choice": "..steps", "ChoiceByField": "..steps",
     "Merge": "..steps", "RemoteStep": "..steps",
+    "DashboardAccess": ".deploy.dashboard_access", "DeployError": ".deploy.dashboard_errors",
     "MockServer": ".doors.mock",
     "FakeClock": ".engine.clock", "SystemClock": ".engine.clock",
     "GraphContext": ".engine.context",
@@ -38,16 +41,18 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
-    "BaseModelRouter", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "Event", "FakeClock", "FlowStep",
-    "GraphContext", "Merge", "MockEvent", "MockServer", "MockTrigger", "ModelRouter", "ParallelRun", "QueueStep",
-    "RemoteStep", "Response", "RouterStep", "ServingFunction", "StepOptions", "SystemClock", "TaskStep",
-    "V2ModelServer", "VotingEnsemble",
+    "BaseModelRouter", "Batch", "BatchHttpRequests", "Choice", "ChoiceByField", "DashboardAccess", "DeployError",
+    "Event", "FakeClock", "FlowStep", "GraphContext", "Merge", "MockEvent", "MockServer", "MockTrigger", "ModelRouter",
+    "ParallelRun", "QueueStep", "RemoteStep", "Response", "RouterStep", "ServingFunction", "StepOptions", "SystemClock",
+    "TaskStep", "V2ModelServer", "VotingEnsemble",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
-        raise AttributeError(f"module 'millrace.serving' has no attribute '{name}'")
+        from ..errors import near  # noqa: PLC0415 - for start-up: only when a name is wrong
+
+        raise AttributeError(f"module 'millrace.serving' has no attribute '{name}'{near(name, __all__)}")
     value = getattr(importlib.import_module(_PLACES[name], __name__), name)
     globals()[name] = value
     return value

@@ -35,6 +35,15 @@ class LibraryStep:
 
     :cvar operation: ``map`` (body to body; the result may be :data:`DROPPED`), ``filter`` (body to truth) or
         ``flat_map`` (body to any number of bodies)
+
+    >>> class Positive(LibraryStep):
+    ...     operation = "filter"
+    >>> import millrace
+    >>> fn = millrace.new_function("positive")
+    >>> _ = fn.set_topology("flow").to(Positive(lambda body: body > 0), name="positive").respond()
+    >>> server = fn.to_mock_server()
+    >>> server.test(body=5), server.test(body=-5)
+    (5, None)
     """
 
     operation: ClassVar[OperationKind] = "map"
@@ -42,7 +51,8 @@ class LibraryStep:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         if not callable(fn):
-            raise TypeError(f"{type(self).__name__}: fn= must be a function, not {type(fn).__name__}")
+            hint = "; an expression or a name is given as _fn=" if isinstance(fn, str) else ""
+            raise TypeError(f"{type(self).__name__}: fn= must be a function, not {type(fn).__name__}{hint}")
         self.fn = fn
 
 

@@ -22,6 +22,15 @@ class Batch(HoldingStep):
     :param key_field: batch by this field of the body, ``"$key"`` for the event's key, or a function of the event
     :param drop_key_field: remove that field from the bodies
     :param full_event: the list holds events instead of bodies
+
+    >>> import millrace
+    >>> fn, batches = millrace.new_function("batches"), []
+    >>> _ = fn.set_topology("flow").to(Batch(max_events=2), name="two").to(name="keep", handler=batches.append)
+    >>> with fn.to_mock_server() as server:
+    ...     _ = [server.test(body=number) for number in range(3)]
+    ...     server.wait_for_completion()
+    >>> batches
+    [[0, 1], [2]]
     """
 
     def __init__(

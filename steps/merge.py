@@ -35,6 +35,14 @@ class Merge(HoldingStep):
     :param expected_num_events: so many parts make a join, wherever they come from
     :param on_missing: ``"error"`` or ``"partial"``
     :param full_event: the list holds events instead of bodies
+
+    >>> import millrace
+    >>> fn = millrace.new_function("both")
+    >>> graph = fn.set_topology("flow")
+    >>> _ = graph.add_step(name="plus", handler="(event + 1)"), graph.add_step(name="minus", handler="(event - 1)")
+    >>> _ = graph.add_step(Merge(), name="both", after=["plus", "minus"]).respond()
+    >>> fn.to_mock_server().test(body=5)
+    [6, 4]
     """
 
     joins: ClassVar[bool] = True

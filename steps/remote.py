@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from ..deferred import asyncio, orjson
 from ..errors import BadStepArguments, InvalidInput, StepTimeout, UpstreamError
 from .expressions import compile_expression
 

@@ -133,6 +133,16 @@ def test_a_name_that_is_not_there_is_an_attribute_error(name):
         _ = importlib.import_module(name).nothing
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "hint"),
+    [("millrace", "code_to_funtion", "code_to_function"), ("millrace.serving", "VotingEnsmble", "VotingEnsemble"),
+     ("millrace.queues", "Mesage", "Message"), ("millrace", "get_or_create_project", "coming-from-mlrun")],
+)  # fmt: skip
+def test_a_misspelt_name_is_told_with_what_is_near(name, wrong, hint):
+    with pytest.raises(AttributeError, match=hint):
+        getattr(importlib.import_module(name), wrong)
+
+
 def test_the_names_that_mlruns_users_know_are_public():
     assert {"new_function", "code_to_function", "import_function"} <= set(millrace.__all__)
     known = {

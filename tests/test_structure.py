@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("hub", "queues", "serving", "steps")
 
 LAYERS = (
-    "errors", "queues", "steps", "serving.graph", "serving.engine", "serving.models", "serving.doors",
+    "deferred", "errors", "queues", "steps", "serving.graph", "serving.engine", "serving.models", "serving.doors",
     "serving.deploy", "serving.functions", "serving.cli",
 )  # fmt: skip
 """From the lowest to the highest; each may import itself and those before it."""

@@ -25,6 +25,12 @@ def pinned_to(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def environment() -> dict[str, str]:
+    """The environment of what is measured. An editable install has no compiled files from its installation, so that
+    Python must be allowed to write them, as it is everywhere; else each start would compile the whole package."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def describe() -> dict[str, str]:
     """Processor, cores, load, kernel and Python."""
     return {

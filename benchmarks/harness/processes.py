@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .machine import pinned_to
+from .machine import environment, pinned_to
 from .subjects import PEERS
 from .venvs import PeerUnavailable
 
@@ -46,13 +46,14 @@ def _stat(pid: int) -> list[str]:
 
 
 class ServerProcess:
-    """A started server. The environment is the caller's, the working directory `peers/`."""
+    """A started server. The working directory is `peers/`."""
 
     def __init__(self, command: Sequence[str], *, core: int) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         with pinned_to(core):
             self._process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=PEERS
+                list(command), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=PEERS,
+                env=environment(),
             )
         self._pids = [self._process.pid]
         self.ready_at = 0.0  # on the monotonic clock

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .command import Command, at_least, command_of
 from .progress import Progress
-from .queue_options import add_json, add_url, opened, settings
-from .table import moment, print_table
+from .queue_options import add_json, add_url, address, opened, settings
+from .table import counted, moment, print_table
 
 if TYPE_CHECKING:
     from ...queues.base import Queue
@@ -59,7 +59,7 @@ def list_letters(options: argparse.Namespace) -> int:
     if found:
         print_table(("time", "origin", "at", "step", "attempts", "reason"), [_row(letter) for letter in found])
     hidden = f", {replayed:,} more were sent back (--all shows them)" if replayed and not options.all else ""
-    print(f"{len(found):,} dead letters{hidden}", file=sys.stderr)
+    print(f"{counted(len(found), 'dead letter')}{hidden}", file=sys.stderr)
     return 0
 
 
@@ -102,7 +102,7 @@ def _plain(letter: Letter) -> dict[str, Any]:
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     """Which letters, and where to."""
     _add_common(parser)
-    parser.add_argument("--to", metavar="URL",
+    parser.add_argument("--to", metavar="URL", type=address,
         help="send all of them to this topic, which exists (default: their origins)")  # fmt: skip
 
 
@@ -111,11 +111,11 @@ def replay(options: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - for start-up
 
     outcome = asyncio.run(_replayed(options))
-    print(f"{outcome.replayed:,} dead letters sent back{f' to {options.to}' if options.to else ''}")
+    print(f"{counted(outcome.replayed, 'dead letter')} sent back{f' to {options.to}' if options.to else ''}")
     if outcome.kept:
         print(f"{outcome.kept:,} stay, as they are not what --only says")
     if outcome.foreign:
-        print(f"{outcome.foreign:,} messages are no dead letters, and stay")
+        print(f"left there: {counted(outcome.foreign, 'message')} without a dead letter's headers")
     return 0
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from ... import __version__
 from ...errors import MillraceError, UntrustedPickle, near
-from . import dead_letters, deploy, export, invoke, logs, new, plot, queue, serve, status, test, undeploy, up, validate
 from .command import Command, Parser, UsageError
 
-COMMANDS: dict[str, Command] = {
-    one.COMMAND.name: one.COMMAND for one in (
-        serve, up, test, plot, validate, export, new, deploy, status, logs, invoke, undeploy, queue, dead_letters,
-    )
-}  # fmt: skip
+COMMANDS = (
+    "serve", "up", "test", "plot", "validate", "export", "new", "deploy", "status", "logs", "invoke", "undeploy",
+    "queue", "dead-letters",
+)  # fmt: skip
+"""In the order of the help."""
 PURPOSE = "Serving graphs: write a graph of Python steps once; test it, draw it, and serve it over HTTP."
 EXAMPLE = """\
 a first project:
@@ -44,7 +44,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit:  # argparse has printed --help or --version
         return 0
-    return _run(COMMANDS[options.command], options)
+    return _run(_command(options.command), options)
+
+
+def _command(name: str) -> Command:
+    """The command of a name; each is a module of this package."""
+    command: Command = importlib.import_module(f".{name.replace('-', '_')}", __package__).COMMAND
+    return command
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:
@@ -87,13 +93,14 @@ def _say(text: str) -> None:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    parser, parsers = _parser()
+    if arguments and arguments[0] == "--verbose":
+        arguments = [*arguments[1:], "--verbose"]
+    first = arguments[0] if arguments else "--help"
+    # All others need not be loaded to run one.
+    parser, parsers = _parser([first] if first in COMMANDS else COMMANDS)
     if not arguments:
         parser.print_help()
         raise SystemExit(0)
-    if arguments[0] == "--verbose":
-        arguments = [*arguments[1:], "--verbose"]
-    first = arguments[0]
     if not first.startswith("-") and first not in COMMANDS:
         hint = near(first, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
         parser.error(f"there is no command '{first}'{hint}")
@@ -105,13 +112,13 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parser() -> tuple[Parser, dict[str, Parser]]:
+def _parser(names: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     width = argparse.RawDescriptionHelpFormatter
     parser = Parser("millrace", description=PURPOSE, epilog=EXAMPLE, formatter_class=width, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"millrace {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     parsers = {}
-    for command in COMMANDS.values():
+    for command in map(_command, names):
         one = commands.add_parser(
             command.name, help=command.purpose, description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
             epilog=f"example:\n{command.example}", formatter_class=width, allow_abbrev=False,

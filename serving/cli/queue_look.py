@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from .command import Command
 from .queue_options import add_json, add_url, opened, settings
-from .table import print_table
+from .table import counted, print_table
 
 if TYPE_CHECKING:
     from ...queues.tools import TopicState
 
 LIST_EXAMPLE = """\
+  millrace queue list                          what `millrace up` made here
   millrace queue list log:///var/lib/millrace
   millrace queue list kafka://localhost:9092
 """
-LIST_URL = "where the topics are: log:///directory, kafka://brokers or v3io://host/container/folder"
+LIST_URL = (
+    "where the topics are: log:///directory (or the path alone), kafka://brokers or v3io://host/container/folder "
+    "(default: %(default)s)"
+)
+HERE = ".millrace/streams"  # where `millrace up` has the queues without an address
 SHOW_EXAMPLE = """\
   millrace queue show log:///var/lib/millrace/orders
   millrace queue show kafka://localhost:9092/orders --json | jq '.groups[].total_lag'
@@ -26,7 +31,7 @@ SHOW_EXAMPLE = """\
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to look."""
-    add_url(parser, url_help=LIST_URL)
+    add_url(parser, url_help=LIST_URL, default=HERE)
     add_json(parser, "a list of addresses")
 
 
@@ -94,7 +99,7 @@ def _plain(state: TopicState) -> dict[str, Any]:
 
 
 def _print(state: TopicState) -> None:
-    print(f"{state.url}: {sum(one.end - one.begin for one in state.partitions):,} messages\n")
+    print(f"{state.url}: {counted(sum(one.end - one.begin for one in state.partitions), 'message')}\n")
     rows = [(one.partition, one.begin, one.end, one.end - one.begin) for one in state.partitions]
     print_table(("partition", "begin", "end", "messages"), rows)
     print()

@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from ...queues.base import Queue, Settings
     from ...queues.places import Place
 
-URL_HELP = "log:///directory/topic, kafka://brokers/topic or v3io://host/container/path"
+URL_HELP = "log:///directory/topic (or the path alone), kafka://brokers/topic or v3io://host/container/path"
 
 
-def add_url(parser: argparse.ArgumentParser, *, url_help: str = URL_HELP) -> None:
-    """Add the address of a queue, and its options."""
-    parser.add_argument("url", metavar="URL", help=url_help)
+def address(text: str) -> str:
+    """The type of addresses; a path without a scheme is a place of the embedded log.
+
+    >>> address("kafka://localhost:9092/orders"), address("/var/lib/millrace/orders")
+    ('kafka://localhost:9092/orders', 'log:///var/lib/millrace/orders')
+    """
+    return text if "://" in text else f"log://{Path(text).absolute()}"
+
+
+def add_url(parser: argparse.ArgumentParser, *, url_help: str = URL_HELP, default: str | None = None) -> None:
+    """Add the address of a queue, and its options; with a default it may be left out."""
+    parser.add_argument("url", metavar="URL", type=address, help=url_help, nargs="?" if default else None,
+        default=default)  # fmt: skip
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", dest="backend_options",
         help="an option of the backend, like client=kafka-python; NAME=@FILE takes a secret from a file",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .command import Command, UsageError
 from .queue_options import add_partition, add_url, opened, place
+from .table import counted
 
 if TYPE_CHECKING:
     from ...queues.base import Queue
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not _is_confirmed(plan, options.url):
         print("nothing was deleted")
         return 1
-    print(f"{asyncio.run(_trimmed(options, plan)):,} messages deleted from {options.url}")
+    print(f"{counted(asyncio.run(_trimmed(options, plan)), 'message')} deleted from {options.url}")
     return 0
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from .command import Command, UsageError
 from .progress import Progress
-from .queue_options import add_partition, add_url, opened, place
-from .table import print_table
+from .queue_options import add_partition, add_url, address, opened, place
+from .table import counted, print_table
 
 if TYPE_CHECKING:
     from ...queues.base import Queue
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_url(parser)
     to = parser.add_mutually_exclusive_group(required=True)
     to.add_argument("--group", metavar="NAME", help="set the place of this group, which should have no members now")
-    to.add_argument("--copy-to", metavar="URL", help="append the messages to this topic, which exists")
+    to.add_argument("--copy-to", metavar="URL", type=address, help="append the messages to this topic, which exists")
     parser.add_argument("--from", type=place, dest="start", metavar="PLACE", required=True,
         help="earliest, latest, an offset, a time (2026-01-31T09:30) or an age (15m)")  # fmt: skip
     parser.add_argument("--until", type=place, metavar="PLACE",
@@ -65,7 +65,7 @@ async def _set_place(options: argparse.Namespace) -> None:
 
 async def _copy(options: argparse.Namespace) -> None:
     async with await opened(options) as queue, await opened(options, options.copy_to) as target:
-        print(f"{await _copied(queue, target, options):,} messages copied to {options.copy_to}")
+        print(f"{counted(await _copied(queue, target, options), 'message')} copied to {options.copy_to}")
 
 
 async def _copied(queue: Queue, target: Queue, options: argparse.Namespace) -> int:

@@ -46,3 +46,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def counted(number: int, one: str) -> str:
+    """How many of what, for people.
+
+    >>> counted(1, "message"), counted(2500, "dead letter")
+    ('1 message', '2,500 dead letters')
+    """
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

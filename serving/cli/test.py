@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import MillraceError
 from .command import Command, UsageError, add_target, at_least
+from .table import counted
 from .target import load
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask, print the answer as JSON, and return 0; an error answer is raised."""
+    from ..functions.logs import set_up_logging  # noqa: PLC0415 - for start-up
+
     body, content_type = _body(options)
     request = {
         "path": "/" if options.path == STDIN else options.path,
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         "headers": dict(_header(one) for one in options.header),
         "content_type": content_type,
     }
+    set_up_logging(verbose=options.verbose)
     function, sources = load(options.target, trusted=options.trusted)
     function.spec.load_mode = "sync"  # a model that still loads would refuse the one request there is
     server = function.to_mock_server(namespace=sources, verbose=options.verbose)
@@ -141,7 +145,7 @@ def _wait(server: MockServer) -> None:
             first.add_note(f"also: {other}")
         raise first
     for name, queue in server.queues.items():
-        print(f"queue {name}: {len(queue.messages)} messages", file=sys.stderr)
+        print(f"queue {name}: {counted(len(queue.messages), 'message')}", file=sys.stderr)
 
 
 COMMAND = Command("test", "send one request to a function's graph in this process", EXAMPLE, add_arguments, run)

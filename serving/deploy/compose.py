@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .docker import DRAIN_SECONDS, PORT, arguments, image_name, spec_name
@@ -60,6 +60,7 @@ def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
         "security_opt": ["no-new-privileges:true"],
         "cpus": str(limits["cpu"]) if str(limits.get("cpu", "")).replace(".", "").isdigit() else None,
         "mem_limit": _bytes(limits.get("memory")),
+        "deploy": _gpus(limits),
     }  # fmt: skip
     return {key: value for key, value in service.items() if value not in (None, {}, [])}
 
@@ -67,6 +68,19 @@ def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
 def _deployed_before(unit: Unit, parent: Unit) -> list[str]:
     prefix = unit.full_name.removesuffix(unit.name)
     return [name.removeprefix(prefix) for name in unit.after] if not unit.tag else []
+
+
+def _gpus(limits: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The GPUs that a service keeps for itself. https://docs.docker.com/compose/how-tos/gpu-support
+
+    >>> _gpus({"nvidia.com/gpu": "2"})["resources"]["reservations"]["devices"]
+    [{'driver': 'nvidia', 'count': 2, 'capabilities': ['gpu']}]
+    """
+    devices = [
+        {"driver": name.partition(".")[0], "count": int(count), "capabilities": ["gpu"]}
+        for name, count in limits.items() if name.endswith("/gpu")
+    ]  # fmt: skip
+    return {"resources": {"reservations": {"devices": devices}}} if devices else None
 
 
 def _bytes(quantity: Any) -> str | None:

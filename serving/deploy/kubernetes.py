@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import SpecError
-from .docker import PORT, check_triggers
+from .docker import check_triggers
 from .kubernetes_cron import cron_jobs
+from .kubernetes_kserve import SUFFIX, inference_service
 from .kubernetes_pod import SPEC_KEY, checksum, labels, metadata, pod, selector
 from .kubernetes_scaling import disruption_budget, scaler
 from .unit import Unit
@@ -31,7 +31,7 @@ def _of(unit: Unit) -> list[Manifest | None]:
     check_triggers(unit)
     own: list[Manifest | None] = [_config_map(unit)]
     if unit.target.kserve and unit.is_parent:
-        return [*own, _inference_service(unit)]
+        return [*own, inference_service(unit), *cron_jobs(unit, host=f"{unit.name}{SUFFIX}")]
     own += [_deployment(unit)]
     if unit.http is not None:
         own += [_service(unit), _ingress(unit)]
@@ -52,13 +52,20 @@ def _deployment(unit: Unit) -> Manifest:
         **({"replicas": low} if low == high else {}),
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": selector(unit)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _replacing(unit)},
         "template": {
             "metadata": {"labels": labels(unit), "annotations": {**unit.annotations, "millrace/spec": checksum(unit)}},
             "spec": pod(unit),
         },
     }
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(unit), "spec": spec}
+
+
+def _replacing(unit: Unit) -> dict[str, int]:
+    """How pods are replaced: with none missing, unless a queue waits meanwhile and a further GPU may not be there."""
+    needs_gpu = any(name.endswith("/gpu") for name in unit.resources.get("limits") or ())
+    may_miss = int(needs_gpu and unit.http is None)
+    return {"maxUnavailable": may_miss, "maxSurge": 1 - may_miss}
 
 
 def _service(unit: Unit) -> Manifest:
@@ -90,25 +97,4 @@ def _ingress(unit: Unit) -> Manifest | None:
     return {
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": found,
         "spec": {"rules": rules, **({"tls": tls} if tls else {})},
-    }  # fmt: skip
-
-
-def _inference_service(unit: Unit) -> Manifest:
-    """The function behind KServe, which makes deployment, service and scaling of its own.
-
-    https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/custom-predictor
-    """
-    low, high = unit.replica_range
-    template = pod(unit)
-    (container,) = template.pop("containers")
-    container["name"] = "kserve-container"
-    container["ports"] = [{"containerPort": PORT, "protocol": "TCP"}]
-    for name in ("restartPolicy",):
-        template.pop(name, None)
-    if unit.http is None:
-        raise SpecError(f"function '{unit.name}' takes no requests, which is all that KServe is for; leave kserve= out")
-    predictor = {"minReplicas": low, "maxReplicas": high, "containers": [container], **template}
-    return {
-        "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": metadata(unit),
-        "spec": {"predictor": predictor},
     }  # fmt: skip

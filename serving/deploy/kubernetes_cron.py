@@ -20,15 +20,16 @@ CALL = (
 )
 
 
-def cron_jobs(unit: Unit) -> list[dict[str, Any]]:
+def cron_jobs(unit: Unit, *, host: str | None = None) -> list[dict[str, Any]]:
     """A CronJob for each cron trigger with a schedule.
 
+    :param host: the name of the function's Service; default: the function's own
     :raises SpecError: the schedule has not five fields, nothing takes its event, or an interval would run several times
     """
     found = []
     for name, one in unit.triggers.items():
         if one["kind"] == "cron" and "interval" not in one["attributes"]:
-            found.append(_job(unit, name, one))
+            found.append(_job(unit, name, one, host or unit.name))
         elif one["kind"] == "cron" and unit.replica_range != (1, 1):
             low, high = unit.replica_range
             raise SpecError(
@@ -38,7 +39,7 @@ def cron_jobs(unit: Unit) -> list[dict[str, Any]]:
     return found
 
 
-def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
+def _job(unit: Unit, name: str, trigger: Mapping[str, Any], host: str) -> dict[str, Any]:
     attributes = trigger.get("attributes") or {}
     schedule = str(attributes.get("schedule") or "")
     if len(schedule.split()) != 5:
@@ -52,7 +53,7 @@ def _job(unit: Unit, name: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
     event = attributes.get("event") or {}
     body = event.get("body") or ""
     method = event.get("method") or "POST"
-    url = f"http://{unit.name}/{str(event.get('path') or '/').lstrip('/')}"
+    url = f"http://{host}/{str(event.get('path') or '/').lstrip('/')}"
     command = ["python", "-c", CALL, url, method, body, json.dumps(event.get("headers") or {}, sort_keys=True)]
     container = {
         "name": "call", "image": image_name(unit), "command": command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from .docker import DRAIN_SECONDS, PORT, USER, arguments, image_name
@@ -97,7 +98,7 @@ def _container(unit: Unit) -> dict[str, Any]:
 
 def user_variable(trigger: StreamTrigger) -> str:
     """The environment variable with the name of the user of a Kafka topic, which KEDA reads there."""
-    return f"MILLRACE_USER_OF_{trigger.name.upper().replace('-', '_').replace('.', '_')}"
+    return f"MILLRACE_USER_OF_{re.sub(r'[^A-Z0-9]', '_', trigger.name.upper())}"
 
 
 def environment(unit: Unit) -> list[dict[str, Any]]:

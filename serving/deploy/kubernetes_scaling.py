@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...errors import SpecError
@@ -69,6 +70,11 @@ def _hpa(unit: Unit) -> dict[str, Any]:
 def _keda(unit: Unit) -> list[dict[str, Any]]:
     """https://keda.sh/docs/latest/scalers/apache-kafka/"""
     low, high = unit.replica_range
+    if low < 1 and unit.http is not None:
+        raise SpecError(
+            f"function '{unit.name}' answers requests as well as it reads Kafka, and with min_replicas=0 nobody would "
+            "answer while no message waits: give 1, or read in a child function"
+        )
     streams = [one for one in unit.streams if one.stream.is_kafka]
     logins = [_login(unit, one) for one in streams if KafkaLogin.of(one.stream).mechanism]
     triggers = [_lag(unit, one) for one in streams]
@@ -99,7 +105,7 @@ def _lag(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
             **login.in_keda(),
         },
     }
-    return found | ({"authenticationRef": {"name": f"{unit.name}-{trigger.name}"}} if login.mechanism else {})
+    return found | ({"authenticationRef": {"name": f"{unit.name}-{_suffix(trigger)}"}} if login.mechanism else {})
 
 
 def _login(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
@@ -110,8 +116,13 @@ def _login(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
         "secretTargetRef": [{"parameter": "password", "name": secret, "key": key}],
         "env": [{"parameter": "username", "name": user_variable(trigger), "containerName": CONTAINER}],
     }
-    own = metadata(unit, suffix=trigger.name)
+    own = metadata(unit, suffix=_suffix(trigger))
     return {"apiVersion": KEDA_VERSION, "kind": "TriggerAuthentication", "metadata": own, "spec": spec}
+
+
+def _suffix(trigger: StreamTrigger) -> str:
+    """The name of a queue, of which there may be any, as part of a name that Kubernetes takes."""
+    return re.sub(r"[^a-z0-9]+", "-", trigger.name.lower()).strip("-")
 
 
 def disruption_budget(unit: Unit) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...errors import SpecError
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035
 VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha256:[0-9a-f]{64})?")
+VARIABLE = re.compile(r"[-._A-Za-z][-._A-Za-z0-9]*")
 LONGEST_PROJECT = 63
 LONGEST_FUNCTION = 56
 """Of the 63 characters that a Service's name may have, Nuclio takes the first 7 for ``nuclio-``."""
@@ -50,6 +51,24 @@ letters, digits, '-', '_' and '.'; annotations take any text
             raise SpecError(
                 f"function '{function}': the label {key}={value!r} is not allowed: a value has at most "
                 f"{LONGEST_PROJECT} letters, digits, '-', '_' and '.'; annotations take any text"
+            )
+
+
+def check_variables(names: Iterable[str], *, function: str) -> None:
+    """Refuse names of environment variables that Kubernetes refuses.
+
+    :raises SpecError: one is not allowed
+
+    >>> check_variables(["LOG LEVEL"], function="f")
+    Traceback (most recent call last):
+    millrace.errors.SpecError: function 'f': 'LOG LEVEL' can not name an environment variable: use letters, digits, \
+'_', '-' and '.', first no digit
+    """
+    for name in names:
+        if not VARIABLE.fullmatch(name):
+            raise SpecError(
+                f"function '{function}': '{name}' can not name an environment variable: use letters, digits, '_', '-' "
+                "and '.', first no digit"
             )
 
 

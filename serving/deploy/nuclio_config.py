@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import SpecError
-from .nuclio_triggers import triggers_of
+from .nuclio_triggers import DRAIN_SECONDS, triggers_of
 from .target import OLDEST_PYTHON
-from .unit import FUNCTION_VARIABLE, SPEC_VARIABLE, TRUST_VARIABLE, Files, Unit
+from .unit import DRAIN_VARIABLE, FUNCTION_VARIABLE, SPEC_VARIABLE, TRUST_VARIABLE, Files, Unit
 
 API_VERSION, KIND = "nuclio.io/v1", "NuclioFunction"
 MAIN = '''"""What Nuclio runs. The function is in function-spec.yaml, and its code in the folder beside it."""
@@ -95,7 +95,8 @@ def _runtime(unit: Unit) -> str:
 def _env(unit: Unit) -> list[dict[str, Any]]:
     own = {SPEC_VARIABLE: unit.spec_file, FUNCTION_VARIABLE: unit.child}
     own |= {TRUST_VARIABLE: "1"} if unit.trusted else {}
-    values: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in {**unit.env, **own}.items()}
+    env = {DRAIN_VARIABLE: str(DRAIN_SECONDS), **unit.env, **own}
+    values: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in env.items()}
     for name, reference in unit.secrets.items():
         secret, _, key = reference.partition("/")
         values[name] = {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
@@ -111,7 +112,8 @@ def _build(unit: Unit) -> dict[str, Any]:
 
 def _installing(unit: Unit) -> list[str]:
     """The command that installs the requirements; a wheel is in the function's folder, which is copied first."""
-    listed = " ".join(shlex.quote(one) for one in unit.requirements)
+    words = [word for one in unit.requirements for word in (shlex.split(one) if one.startswith("-") else [one])]
+    listed = " ".join(shlex.quote(word) for word in words)
     command = f"python -m pip install --no-cache-dir {listed}"
     return [POST_COPY, f"cd {unit.target.folder} && {command}"] if unit.target.wheel else [command]
 

@@ -10,7 +10,9 @@ from .trigger import HTTP_WORKERS, MAX_BODY_BYTES, STREAM_KINDS, StreamTrigger
 from .unit import Unit
 
 TERMINATION_TIMEOUT = "30s"
-"""How long a worker may finish its events when its partitions go to another, or it is stopped; as ``serve`` drains."""
+"""How long Nuclio lets a worker finish its events when its partitions go to another, or it is stopped."""
+DRAIN_SECONDS = 20
+"""How long the worker takes at most; then it has to close. Kubernetes gives the pod 30 s for all of it."""
 
 
 def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
@@ -26,7 +28,7 @@ def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
         _add(found, stream.name, _kafka(stream, high) if stream.stream.is_kafka else _v3io(stream, high), unit)
     for name, trigger in unit.triggers.items():
         if trigger["kind"] != "http":
-            _add(found, name, dict(trigger), unit)
+            _add(found, name, {"workerTerminationTimeout": TERMINATION_TIMEOUT, **trigger}, unit)
     if any(one["kind"] == "v3ioStream" for one in found.values()) and low != high:
         raise SpecError(
             f"function '{unit.name}' reads a v3io stream and has min_replicas={low} and max_replicas={high}; Nuclio "
@@ -44,7 +46,10 @@ def _add(found: dict[str, dict[str, Any]], name: str, trigger: dict[str, Any], u
 def _http(unit: Unit) -> dict[str, Any]:
     given = dict(unit.http or {})
     attributes = {"maxRequestBodySize": MAX_BODY_BYTES, **(given.get("attributes") or {})}
-    return {**given, "kind": "http", "numWorkers": given.get("numWorkers") or HTTP_WORKERS, "attributes": attributes}
+    return {
+        "workerTerminationTimeout": TERMINATION_TIMEOUT, **given,
+        "kind": "http", "numWorkers": given.get("numWorkers") or HTTP_WORKERS, "attributes": attributes,
+    }  # fmt: skip
 
 
 def _stream(trigger: StreamTrigger, kind: str, replicas: int) -> dict[str, Any]:

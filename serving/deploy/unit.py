@@ -14,6 +14,7 @@ from .trigger import StreamTrigger
 SPEC_FILE = "function-spec.yaml"
 SPEC_VARIABLE, FUNCTION_VARIABLE = "MILLRACE_FUNCTION_SPEC", "MILLRACE_CURRENT_FUNCTION"
 TRUST_VARIABLE = "MILLRACE_TRUSTED"
+DRAIN_VARIABLE = "MILLRACE_DRAIN_SECONDS"
 MOST_REPLICAS = 4
 """Of a function that reads a stream, where nothing is said; MLRun's number."""
 READINESS_SECONDS = 120

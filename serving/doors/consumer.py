@@ -74,8 +74,9 @@ class StreamDoor:
             on_given_up=self._given_up, counts=self.counts,
         )  # fmt: skip
         self._committer = Committer(
-            self.consumer, url=queue.url, seconds=self.policy.commit_seconds, most_done=self.policy.max_in_flight
-        )
+            self.consumer, url=queue.url, seconds=self.policy.commit_seconds, most_done=self.policy.max_in_flight,
+            on_commit=self._resume,
+        )  # fmt: skip
         self._trigger = trigger
         self._content_type = content_type
         self._is_plain = not unit.reaches_async
@@ -101,17 +102,17 @@ class StreamDoor:
         finally:
             committing.cancel()
             await self._drain(self._shares.values())
-            await self._commit_at_end()
+            await self._committer.commit_at_end(self._shares.values())
+            self._shares.clear()  # closing revokes them; what can not be committed now is not tried again there
             await self.consumer.close()
         if self.fault is not None:
             raise self.fault
 
     async def _consume(self) -> None:
         backoff, has_polled = FIRST_BACKOFF_SECONDS, False
-        most = min(POLL_MESSAGES, self.policy.max_in_flight)
         while not self._stopping.is_set():
             try:
-                messages = await self.consumer.poll(most, POLL_SECONDS)
+                messages = await self.consumer.poll(self._room(), POLL_SECONDS)
                 backoff, has_polled = FIRST_BACKOFF_SECONDS, True
             except Exception as error:
                 if not has_polled:
@@ -232,13 +233,26 @@ class StreamDoor:
         return run
 
     def _balance(self) -> None:
-        """Pause the partitions that have too much in flight. What batches hold of it is let go: no more can come."""
+        """Pause partitions of which too much is not committed. What batches hold of it is let go: no more can come."""
+        most = self.policy.max_in_flight
         for share in self._shares.values():
-            if not share.is_paused and share.in_flight >= self.policy.max_in_flight:
+            if not share.is_paused and (self._committer.is_stuck or share.uncommitted >= most):
                 share.is_paused = True
                 self.consumer.pause([share.partition])
-            if share.is_paused and share.in_flight == len(share.running):
+            if share.is_paused and share.in_flight > most // 2 and share.in_flight == len(share.running):
                 let_go(self.engine)
+
+    def _resume(self) -> None:
+        """Read the paused partitions again of which enough is committed now."""
+        for share in self._shares.values():
+            if share.is_paused and share.uncommitted <= self.policy.max_in_flight // 2:
+                share.is_paused = False
+                self.consumer.resume([share.partition])
+
+    def _room(self) -> int:
+        """How many messages may come at once, whichever partition they are of."""
+        fullest = max((share.uncommitted for share in self._shares.values() if not share.is_paused), default=0)
+        return max(1, min(POLL_MESSAGES, self._committer.room, self.policy.max_in_flight - fullest))
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -333,10 +347,7 @@ class StreamDoor:
         share.marks.finish(message.offset)
         share.in_flight -= 1
         self.counts.done += 1
-        self._committer.pending += 1
-        if share.is_paused and share.in_flight <= self.policy.max_in_flight // 2:
-            share.is_paused = False
-            self.consumer.resume([share.partition])
+        self._committer.done()
         if share.is_revoked:
             self._changed.set()
 
@@ -362,7 +373,7 @@ class StreamDoor:
         shares = [self._shares[one] for one in partitions if one in self._shares]
         try:
             await self._drain(shares)
-            await self._committer.commit(shares)
+            await self._committer.commit(self._shares.values())
         finally:
             for share in shares:
                 self._shares.pop(share.partition, None)
@@ -386,10 +397,3 @@ class StreamDoor:
             )  # fmt: skip
             for event in left:
                 self.engine.abandon(event)
-
-    async def _commit_at_end(self) -> None:
-        try:
-            await self._committer.commit(self._shares.values())
-        except Exception as error:
-            logger.error("%s: the last commit failed; what it names will come again: %s", self.queue.url, error)
-

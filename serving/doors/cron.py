@@ -13,6 +13,7 @@ from ..engine.clock import Clock, sleep
 from ..engine.engine import Engine
 from ..engine.event import Event, MockTrigger
 from ..engine.intake import Intake
+from ..engine.unit import Unit
 from .cron_times import EVERY, Every, Now, Schedule, Times, seconds_of
 from .front import parse_body
 
@@ -68,13 +69,15 @@ class CronDoor:
 
     What becomes due while an event runs is passed over, so that a slow graph gets no pile of late events.
 
+    :param unit: where the events come in; default: where all events do
     :param now: the time of day, for schedules; default: the machine's, in UTC
     :ivar sent: how many events there were
     :ivar missed: how many were passed over
     """
 
-    def __init__(self, engine: Engine, cron: Cron, *, now: Now | None = None) -> None:
+    def __init__(self, engine: Engine, cron: Cron, *, unit: Unit | None = None, now: Now | None = None) -> None:
         self.engine = engine
+        self.unit = unit or engine.plan.root
         self.cron = cron
         self.sent = 0
         self.missed = 0
@@ -128,5 +131,5 @@ class CronDoor:
             if not done.done():
                 done.set_result(error)
 
-        engine.feed(event, engine.plan.root, Intake(ended))
+        engine.feed(event, self.unit, Intake(ended))
         await done

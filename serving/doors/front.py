@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from ...deferred import orjson
 from ...errors import BadRequest, MillraceError, status_of
 from ...steps.base import DROPPED
 from ..engine.engine import Engine
@@ -143,11 +142,13 @@ def to_response(engine: Engine, answer: Any) -> Response:
     return Response(body=dumps(answer), content_type=JSON, status_code=status)
 
 
-def unsendable(answer: Any, error: TypeError) -> str:
+def unsendable(answer: Any, error: Exception) -> str:
     """What is said of a graph's answer that JSON can not say."""
     kind = type(answer.body if isinstance(answer, Response) else answer).__name__
+    is_endless = isinstance(error, RecursionError) or "ecursion" in str(error)  # orjson has no class for it
+    why = "it holds itself, or is nested too deep" if is_endless else str(error)
     return (
-        f"the graph's answer, a {kind}, can not be sent as JSON ({error}); let the last step return what JSON can say, "
+        f"the graph's answer, a {kind}, can not be sent as JSON ({why}); let the last step return what JSON can say, "
         "arrays, text, bytes or a Response"
     )
 

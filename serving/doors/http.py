@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from aiohttp import web
 
+from ... import __version__
 from ..engine.engine import Engine
 from ..engine.watchdog import Watchdog
 from .http_deadlines import Deadlines
@@ -24,6 +25,7 @@ BACKLOG = 4096  # with aiohttp's 128 a burst of 1,500 connections waits 1.2 s, w
 MAX_BODY_BYTES = 64 * 2**20
 LINGER_SECONDS = 2.0
 LAST_BYTES_SECONDS = 2.0
+LEAST_DRAIN_SECONDS = 0.1  # for what was let go when the streams took all the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class HttpServer:
         self.is_fast = False
         self._streams = streams
         self._door = Door(
-            engine, version=_version(), request_timeout_seconds=self.settings.request_timeout_seconds
+            engine, version=__version__, request_timeout_seconds=self.settings.request_timeout_seconds
         )
         self._protocols: _Protocols | None = None
         self._listener: asyncio.Server | None = None
@@ -110,6 +112,7 @@ class HttpServer:
         if self._streams is not None:
             streams = self._streams
             self.engine.backlog = lambda: streams.backlog
+            streams.drain_seconds = self.settings.drain_seconds
             await streams.start(self.engine)
         self._protocols = _Protocols(self._door, self.settings, loop)
         reason = await why_not(self._protocols)
@@ -130,10 +133,11 @@ class HttpServer:
 
         The port stays open meanwhile: who asks is told 503, and so is who asks whether the server is ready.
         """
+        end = time.monotonic() + self.settings.drain_seconds
         if self._streams is not None:
             self.engine.draining = True  # what comes over HTTP is refused from now on; messages inside go on
             await self._streams.end_reading()
-        return await self.engine.drain(self.settings.drain_seconds)
+        return await self.engine.drain(max(LEAST_DRAIN_SECONDS, end - time.monotonic()))
 
     async def stop(self) -> None:
         """Close the port and the connections; answers under way are sent first."""
@@ -186,10 +190,3 @@ async def _sent(transports: list[asyncio.Transport]) -> None:
     end = loop.time() + LAST_BYTES_SECONDS
     while loop.time() < end and any(one.get_write_buffer_size() for one in transports):
         await asyncio.sleep(0.01)
-
-
-def _version() -> str:
-    try:
-        return version("millrace")
-    except PackageNotFoundError:
-        return "0"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import orjson
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from ..engine.event import Event, MockTrigger
+from ..engine.messages import JSON
 from ..models.headers import BINARY_HEADER
-from .binary_body import parse_binary
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER, parse_body
 
 HTTP = MockTrigger("http", "http")
@@ -51,8 +52,19 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEv
     :raises InvalidInput: a binary tensor in it is not what the JSON says
     """
     content_type = headers.get(_CONTENT_TYPE)
-    body = parse_binary(raw, headers[_BINARY]) if _BINARY in headers else parse_raw(raw, content_type)
-    path, query = split_target(target)
+    if _BINARY in headers:
+        body = _tensors(raw, headers[_BINARY])
+    elif raw and content_type == JSON:
+        try:
+            body = orjson.loads(raw)
+        except ValueError:
+            body = parse_body(raw, content_type)  # says what is wrong with it
+    else:
+        body = parse_raw(raw, content_type)
+    if target[:1] == "/" and not ("?" in target or "%" in target or "#" in target):
+        path, query = target, ""  # nearly always
+    else:
+        path, query = split_target(target)
     # A copy, because the original can be neither changed nor pickled.
     named: Any = headers.copy()
     event = HttpEvent(body, content_type, named, method, path, headers.get(_EVENT_ID), HTTP)
@@ -61,6 +73,12 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEv
     if _EVENT_PATH in headers:
         event.path = headers[_EVENT_PATH]
     return event
+
+
+def _tensors(raw: bytes, length: str) -> Any:
+    from .binary_body import parse_binary  # noqa: PLC0415 - numpy is loaded for tensors only
+
+    return parse_binary(raw, length)
 
 
 def split_target(target: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from .http_protocol import Protocol, StockHandler
 METHODS = frozenset(("POST", "GET", "PUT", "PATCH", "DELETE"))
 # Below this a copy is cheaper than a second write.
 JOINED_BYTES = 65_536
-_EXPECT = istr("Expect")
+_EXPECT, _ENCODING = istr("Expect"), istr("Content-Encoding")
 
 
 class Exchange:
@@ -92,13 +92,46 @@ class FastProtocol(Protocol):
         if waiter is None or waiter.done():
             super().data_received(data)  # the connection's task serves a request
             return
+        parser: Any = self._parser
+        stand_in: Any = None
+        if parser is not None and self._is_idle():
+            said = _said(parser, data)
+            if self._serve_only(said):
+                return
+            stand_in = _Said(parser, said)
+            self._parser = stand_in
         self._waiter = None  # or the parser's messages would wake that task
         try:
             super().data_received(data)
         finally:
             self._waiter = waiter
+            if stand_in is not None and self._parser is stand_in:
+                self._parser = parser
         if self._messages and self.exchange is None and not self.is_serving:
             self._serve(waiter)
+
+    def _is_idle(self) -> bool:
+        return not (
+            self._messages or self.exchange is not None or self.is_serving or self._close or self._force_close
+            or self._upgraded or self._payload_parser is not None
+        )  # fmt: skip
+
+    def _serve_only(self, said: Any) -> bool:
+        """Serve a request that came alone and whole, past aiohttp's queue; whether it was one."""
+        if said.__class__ is not tuple or len(said[0]) != 1 or said[1] or self._paused:
+            return False
+        message, payload = said[0][0]
+        if not self._takes(message, payload):
+            return False
+        self._request_count += 1
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self.is_serving = True
+        try:
+            self._serve_one(message, self._whole(payload))
+        finally:
+            self.is_serving = False
+        return True
 
     def resume_reading(self, *args: Any, **kwargs: Any) -> None:
         """Read on after a pause. aiohttp asks for it at the end of every body, nearly always without a pause."""
@@ -134,7 +167,7 @@ class FastProtocol(Protocol):
             and payload.exception() is None
             and payload.total_bytes <= self.max_body_bytes
             and _EXPECT not in message.headers
-            and "Content-Encoding" not in message.headers
+            and _ENCODING not in message.headers
         )
 
     def _whole(self, payload: Any) -> bytes:
@@ -175,13 +208,15 @@ class FastProtocol(Protocol):
 
     def answered(self, message: RawRequestMessage, started: float, answer: Any, error: BaseException | None) -> None:
         """Send an answer, and go on with the next request."""
-        if isinstance(answer, StreamAnswer):
-            self._stream(Exchange(self, message, started), answer)
-            return
         door = self.door
         is_last = self._close or door.engine.draining
-        is_usual = error is None and answer.__class__ is dict and door.engine.plan.answers and not is_last
-        body = _json(answer) if is_usual else None
+        body = None
+        if answer.__class__ is dict:
+            if error is None and door.engine.plan.answers and not is_last:
+                body = _json(answer)
+        elif isinstance(answer, StreamAnswer):
+            self._stream(Exchange(self, message, started), answer)
+            return
         if body is not None:
             status = 200
             head = door.heads.of_json(len(body))
@@ -272,6 +307,32 @@ class FastProtocol(Protocol):
             self._keepalive_handle = None  # set again when the request is done
             return
         super()._process_keepalive()
+
+
+class _Said:
+    """Stands for the parser while aiohttp hears what it has said to some bytes already."""
+
+    __slots__ = ("_parser", "_said")
+
+    def __init__(self, parser: Any, said: Any) -> None:
+        self._parser = parser
+        self._said = said
+
+    def feed_data(self, data: bytes) -> Any:
+        """What the parser said, or raised."""
+        if isinstance(self._said, Exception):
+            raise self._said
+        return self._said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+
+def _said(parser: Any, data: bytes) -> Any:
+    try:
+        return parser.feed_data(data)
+    except Exception as error:  # aiohttp, which is told, knows what it means
+        return error
 
 
 def _json(answer: dict[str, Any]) -> bytes | None:

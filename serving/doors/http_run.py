@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ...errors import CannotListen
 from ..engine.engine import Engine
+from .collecting import calm_collector
 from .http import HttpServer, HttpSettings
 from .queues import Streams
 from .stopping import StopRequest
@@ -44,8 +45,7 @@ def running(
         if not engine.thread.call(server.drain()):
             logger.warning("events were not done after %g s of draining", server.settings.drain_seconds)
     finally:
-        if server.is_listening:
-            engine.thread.call(server.stop())
+        engine.thread.call(server.stop())  # also after a start that failed: its streams may be open
         engine.close()
 
 
@@ -63,9 +63,11 @@ def run(
     :param lifeline: a file descriptor; its end, which is that of the parent process, stops the server too
     :return: the exit code
     """
-    with StopRequest() as stop:
+    settings = settings or HttpSettings()
+    with StopRequest(settings.drain_seconds) as stop:
         try:
             with running(engine, streams, settings=settings) as server:
+                calm_collector()
                 if on_ready is not None:
                     on_ready(server)
                 stop.wait(lifeline)

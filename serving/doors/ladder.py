@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from ...errors import GraphError, MillraceError, near
-from ...queues.base import Queue, Start
+from ...queues.base import Start
 from ...queues.message import Message
 from ..engine.clock import Clock, sleep
 from .dead_letters import dead_letter
@@ -33,6 +33,7 @@ class Policy:
     :param commit_seconds: how often the watermark is committed, and sooner when half of `max_in_flight` is done
     :param drain_seconds: how long a rebalance or a stop waits for messages that run
     :param start: where a group begins that has read nothing yet
+    :param exactly_once: what a message writes counts together with its commit; for Kafka in, Kafka out
 
     >>> Policy.of({"retries": 1, "on_failure": "skip"}, where="queue 'q'").on_failure
     'skip'
@@ -46,6 +47,7 @@ class Policy:
     commit_seconds: float = 0.1
     drain_seconds: float = 10.0
     start: Start = "earliest"
+    exactly_once: bool = False
 
     @classmethod
     def of(cls, settings: dict[str, Any], *, where: str) -> Self:
@@ -62,11 +64,20 @@ class Policy:
             if choices is not None and value not in choices:
                 listed = ", ".join(choices)
                 raise GraphError(f"{where}: {name}={value!r} is none of {listed}{near(str(value), choices)}")
+            if name == "exactly_once":
+                if not isinstance(value, bool):
+                    raise GraphError(f"{where}: exactly_once={value!r} is neither True nor False")
+                continue
             if choices is None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
                 raise GraphError(f"{where}: {name}={value!r} is no number of 0 or more")
         policy = cls(**settings)
         if policy.max_in_flight < 1:
             raise GraphError(f"{where}: max_in_flight must be 1 or more")
+        if policy.exactly_once and policy.ordering != "partition":
+            raise GraphError(
+                f"{where}: exactly_once=True keeps the order of partitions, not ordering={policy.ordering!r}: "
+                "leave one of them out"
+            )
         return policy
 
 
@@ -109,6 +120,15 @@ Attempt = Callable[[Message], Awaitable[BaseException | None]]
 Pause = Callable[[float], Awaitable[None]]
 
 
+class Letters(Protocol):
+    """Where dead letters go, such as a :class:`~...queues.base.Queue`."""
+
+    url: str
+
+    async def append(self, messages: Sequence[Message]) -> object:
+        """Return when they are safe."""
+
+
 class Ladder:
     """What becomes of the messages that fail.
 
@@ -123,7 +143,7 @@ class Ladder:
         *,
         origin: str,
         clock: Clock,
-        dead_letters: Callable[[], Awaitable[Queue]] | None = None,
+        dead_letters: Callable[[], Awaitable[Letters]] | None = None,
         on_given_up: Callable[[Message, BaseException], None] = lambda message, error: None,
         counts: Counts | None = None,
     ) -> None:
@@ -154,12 +174,13 @@ class Ladder:
                 return None
             error = again
             attempts += 1
-        return await self._give_up(message, error, attempts)
+        return await self.give_up(message, error, attempts)
 
     async def _pause(self, seconds: float) -> None:
         await sleep(self._clock, seconds)
 
-    async def _give_up(self, message: Message, error: BaseException, attempts: int) -> BaseException | None:
+    async def give_up(self, message: Message, error: BaseException, attempts: int) -> BaseException | None:
+        """Deal with a message that is not tried again; ``None`` when it is done with."""
         where = f"{self.origin} partition {message.partition} offset {message.offset}"
         tries = f"{attempts} attempt{'s' if attempts > 1 else ''}"
         if self.policy.on_failure == "skip":
@@ -171,6 +192,8 @@ class Ladder:
             try:
                 queue = await self._dead_letters()
                 await queue.append([dead_letter(message, error, origin=self.origin, attempts=attempts)])
+            except PartitionLost:
+                raise
             except Exception as unwritten:
                 error.add_note(f"and its dead letter could not be written: {unwritten}")
             else:

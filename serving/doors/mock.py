@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import weakref
@@ -11,19 +10,23 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from ...deferred import asyncio
 from ...errors import GraphError, RequestFailed
 from ...queues.memory import MemoryQueue
 from ...steps.base import DROPPED
 from ..engine.context import GraphContext
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
+from ..engine.flushing import finish_accepted
 from ..engine.stream import StreamAnswer
 from .front import HEALTH, error_response, health, plain, read_body, to_response, unsendable, with_event_headers
+from .http_request import HTTP, RequestEvent, named_in_any_case, split_target
 from .queues import MemoryStreams, Streams
 
 logger = logging.getLogger("millrace.mock")
 SETTLE_SECONDS = 0.01
 CLOSE_SECONDS = 30.0
+END_SECONDS = 5.0
 _open: weakref.WeakSet[MockServer] = weakref.WeakSet()
 
 
@@ -48,9 +51,17 @@ class MockServer:
         self._closed = False
         engine.backlog = lambda: streams.backlog
         self.context.server = self
-        if not engine.inline:
-            engine.thread.call(self._start())
+        self._has_loop = not engine.inline or not isinstance(streams, MemoryStreams)  # real ones may feed any graph
+        if self._has_loop:
+            self._begin()
         _open.add(self)
+
+    def _begin(self) -> None:
+        try:
+            self.engine.thread.call(self._start())
+        except BaseException:
+            self.close()
+            raise
 
     async def _start(self) -> None:
         await self.engine.start()
@@ -88,7 +99,7 @@ class MockServer:
         except Exception as error:
             return self._failed(error, silent)
         if get_body and type(answer) not in _SPECIAL:
-            return plain(answer)
+            return self._plain(answer, silent)
         return answer.reader() if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     async def atest(
@@ -112,7 +123,7 @@ class MockServer:
         except Exception as error:
             return self._failed(error, silent)
         if get_body and type(answer) not in _SPECIAL:
-            return plain(answer)
+            return self._plain(answer, silent)
         return aiter(answer) if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
     def emit(self, body: Any) -> Any:
@@ -149,9 +160,14 @@ class MockServer:
         if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
             body = read_body(body, content_type or self._content_type, headers)
         method = method or ("GET" if body is None else "POST")
-        event = Event(
-            body, content_type, dict(headers) if headers else None, method, path, event_id, trigger, offset or 0, time
+        query = ""
+        if "%" in path or "?" in path or "#" in path:
+            path, query = split_target(path)
+        event = RequestEvent(
+            body, content_type, named_in_any_case(headers), method, path, event_id, trigger or HTTP, offset or 0, time
         )
+        if query:
+            event.query_string = query
         if headers:
             with_event_headers(event, headers)
         if path.startswith(HEALTH):
@@ -160,11 +176,18 @@ class MockServer:
                 return Response(body=found[1], status_code=found[0])
         return event
 
+    def _plain(self, answer: Any, silent: bool) -> Any:
+        try:
+            return plain(answer)
+        except RecursionError as error:  # it holds itself, which no client could be told
+            return self._failed(TypeError(unsendable(answer, error)), silent)
+
     def _failed(self, error: Exception, silent: bool) -> Any:
         response = error_response(self.engine, error)
         if silent:
             return response
-        raise RequestFailed(response.status_code, self.context.secrets.mask(str(error))) from (
+        text = str(error.body if isinstance(error, RequestFailed) else error)  # it says the status by itself
+        raise RequestFailed(response.status_code, self.context.secrets.mask(text)) from (
             error.__cause__ if error.__cause__ is not None and type(error).__name__ == "StepError" else error
         )
 
@@ -193,7 +216,7 @@ class MockServer:
         :raises TimeoutError: events are left after `timeout_seconds`
         :raises ExceptionGroup: with `raise_errors`, what failed after its answer was given, since the last call
         """
-        if not self.engine.inline and not self._closed:
+        if self._has_loop and not self._closed:
             try:
                 self.engine.thread.call(self._until_done(), timeout_seconds)
             except TimeoutError:
@@ -234,13 +257,27 @@ class MockServer:
     # -- life ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the server's threads and processes. Without it they end with the program."""
+        """End the server's threads and processes. Without it they end with the program.
+
+        Events whose callers have their answers already are done first, for up to 5 s; if they are not, the log tells.
+        Callers that still wait get an error.
+        """
         if not self._closed:
+            self._let_end()
             self._closed = True
             _open.discard(self)
             if not isinstance(self._streams, MemoryStreams):
                 self._close_streams()
             self.engine.close()
+
+    def _let_end(self) -> None:
+        if self.engine.inline:
+            return
+        try:
+            self.engine.thread.call(finish_accepted(self.engine), END_SECONDS)
+        except TimeoutError:
+            left, name = self.engine.accepted, self.context.name
+            logger.warning("%s: %d accepted events are given up, not done after %g s", name, left, END_SECONDS)
 
     def _close_streams(self) -> None:
         try:

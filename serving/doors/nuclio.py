@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,13 @@ from ..engine.engine import Engine
 from ..engine.messages import JSON, dumps
 from ..engine.stream import StreamAnswer
 from .front import error_answer
+from .http_deadlines import Deadlines
 from .http_door import Door
 from .http_event import HttpEvent
 from .nuclio_ack import Acks
 from .nuclio_answer import collected, to_nuclio
 from .nuclio_event import REQUEST_KINDS, request_event, text
+from .nuclio_exchange import Exchange
 from .nuclio_reader import NuclioReader
 from .nuclio_streams import NuclioStreams
 
@@ -28,7 +31,9 @@ logger = logging.getLogger("millrace.nuclio")
 
 ACK_SECONDS = 0.1
 DRAIN_SECONDS = 8.0
-"""Nuclio kills a worker that takes more than 10 s to end (``workerTerminationTimeout``)."""
+"""Unless it is told otherwise, Nuclio kills a worker that takes 10 s to end (``workerTerminationTimeout``)."""
+SHORTEST_SECONDS = 0.5
+"""For the rest of the events, where messages took all the time."""
 NOTHING = object()
 """Stands for an answer that is ``None``."""
 # Where answers acknowledge offsets, this prevents it. The SDK writes the first, Nuclio reads the second.
@@ -43,6 +48,7 @@ class NuclioDoor:
     :param version: of Millrace, for the metadata
     :param on_fault: called with the error of a message that must stay; nothing is read after it
     :param request_timeout_seconds: for the answer to a request (504)
+    :param drain_seconds: for what runs when partitions move to another worker, or the worker ends
     """
 
     def __init__(
@@ -55,14 +61,17 @@ class NuclioDoor:
         version: str,
         on_fault: Callable[[BaseException], None] = lambda error: None,
         request_timeout_seconds: float = 60.0,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.engine = engine
         self.acks = Acks(platform, clock=engine.clock, seconds=ACK_SECONDS)
         self.reader = NuclioReader(engine, streams, self.acks, on_fault=on_fault)
         self._door = Door(engine, version=version, request_timeout_seconds=request_timeout_seconds)
+        self._drain_seconds = drain_seconds
         self._streams = streams
         self._make = make_response
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines: Deadlines
         self._starting: asyncio.Task[None] | None = None
         self._inside = 0
         engine.backlog = lambda: streams.backlog + self.reader.in_flight
@@ -83,12 +92,14 @@ class NuclioDoor:
             if asyncio.get_running_loop() is not self._loop:
                 await self.start()
             if event.trigger.kind not in REQUEST_KINDS and text(event.trigger.kind) not in REQUEST_KINDS:
-                await self.reader.take(event)
+                left = self.reader.begin(event)
+                if left is not None:
+                    await left
                 return self._make(dict(NO_ACK), "", "text/plain", 200)
             made = request_event(event)
             answer = self._at_once(made)
             if answer is None:
-                answer = await self._door.run(made)
+                answer = await Exchange(self._door, made).answered(self._deadlines)
             if answer.__class__ is dict and self.engine.plan.answers and (body := _json(answer)) is not None:
                 return self._make(None, body, JSON, 200)
             return await self._response(made, answer)
@@ -144,13 +155,14 @@ class NuclioDoor:
 
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         await self.engine.start()
+        self._deadlines = Deadlines(loop, self._door.request_timeout_seconds)
         if self._loop is None:  # a wrapper that has another loop for each event does not read or write in between
             await self._streams.start(self.engine)
         self._loop = loop
 
     async def drain(self) -> None:
         """Nuclio's drain callback: partitions move to other workers. Let messages end, and acknowledge them."""
-        await self.reader.drain(DRAIN_SECONDS)
+        await self.reader.drain(self._drain_seconds)
 
     async def terminate(self) -> None:
         """Nuclio's termination callback: take nothing new, let all end, acknowledge, close, and end the process.
@@ -159,10 +171,13 @@ class NuclioDoor:
         """
         answers_are_due = self._inside > 0
         self.engine.draining = True
-        await self.reader.drain(DRAIN_SECONDS)
+        end = time.monotonic() + self._drain_seconds
+        await self.reader.drain(self._drain_seconds)
         await self._streams.end_reading()
-        if not await self.engine.drain(DRAIN_SECONDS):
-            logger.warning("events were not done after %g s of draining", DRAIN_SECONDS)
+        if not await self.engine.drain(max(end - time.monotonic(), SHORTEST_SECONDS)):
+            logger.warning("events were not done after %g s of draining", self._drain_seconds)
+        if self._loop is not None:
+            self._deadlines.close()
         await self._streams.close()
         await self.engine.close_steps()
         self.engine.close()

@@ -51,9 +51,14 @@ class Acks:
         """A partition is not ours any more."""
         self._moved.pop(place, None)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether something has waited long enough; asked where the wrapper's loop runs only while a handler does."""
+        return self._timer is not None and self._clock.now() >= self._due
+
     async def flush_if_due(self) -> None:
-        """Send what has waited long enough; for wrappers whose loop runs only while a handler does."""
-        if self._timer is not None and self._clock.now() >= self._due:
+        """Send what has waited long enough."""
+        if self.is_due:
             await self.flush()
 
     async def flush(self) -> None:

@@ -10,16 +10,17 @@ from multidict import CIMultiDict, istr
 
 from ...queues.message import Message
 from ..engine.event import MockTrigger
-from ..engine.messages import dumps
+from ..engine.messages import KEY, dumps
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER
 from .http_event import HttpEvent
 from .nuclio_body import read_body
 
 REQUEST_KINDS = frozenset(("http", "cron", "", "kickstart"))
 """Triggers whose events want an answer."""
-ACKNOWLEDGED_KINDS = frozenset(("kafka-cluster", "kafka", "v3ioStream", "v3io-stream", "v3io"))
-"""Triggers of streams whose offsets are acknowledged by us. Those of others are, when the handler has returned."""
+KAFKA_KINDS = frozenset(("kafka-cluster", "kafka"))
 V3IO_KINDS = frozenset(("v3ioStream", "v3io-stream", "v3io"))
+ACKNOWLEDGED_KINDS = KAFKA_KINDS | V3IO_KINDS
+"""Triggers of streams whose offsets are acknowledged by us. Those of others are, when the handler has returned."""
 
 _EVENT_ID, _EVENT_PATH = istr(EVENT_ID_HEADER), istr(EVENT_PATH_HEADER)
 
@@ -50,12 +51,13 @@ def request_event(event: Any) -> HttpEvent:
 def message(event: Any) -> Message:
     """The message that a stream's event holds, as its writer appended it.
 
-    Nuclio does not deliver the keys of Kafka's messages.
+    Nuclio does not deliver the keys of Kafka's messages: a key is found in the header in which graphs write it too.
 
     :param event: a ``nuclio_sdk.Event`` from a trigger of a stream
     """
     value = event.body if isinstance(event.body, bytes) else dumps(event.body)
-    key, headers = None, texts(event.headers) if event.headers else {}
+    headers = texts(event.headers) if event.headers else {}
+    key = headers[KEY].encode() if KEY in headers else None
     if trigger_of(event).kind in V3IO_KINDS:
         value, key, headers = _of_v3io(value, headers)
     return Message(value, key, headers, event.shard_id or 0, event.offset or 0)

@@ -24,7 +24,8 @@ from ..engine.unit import Segment
 from .ladder import Counts, Ladder, PartitionLost, Undecodable
 from .nuclio_ack import Acks, Place
 from .nuclio_delivery import Attempt, Delivery
-from .nuclio_event import ACKNOWLEDGED_KINDS, message, topic_of, trigger_of
+from .nuclio_event import ACKNOWLEDGED_KINDS, KAFKA_KINDS, message, topic_of, trigger_of
+from .nuclio_straight import NOT_HERE, Straight
 from .nuclio_streams import NuclioStreams, Source
 from .share import Share
 from .watermark import Watermark
@@ -53,6 +54,7 @@ class NuclioReader:
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scratch: Any = Scratch()
+        self._straight: dict[tuple[str, str, int], Straight] = {}
 
     @property
     def in_flight(self) -> int:
@@ -60,6 +62,30 @@ class NuclioReader:
         return sum(share.in_flight for share in self._shares.values())
 
     # -- taking --------------------------------------------------------------------------------------------------
+
+    def begin(self, event: Any) -> Coroutine[Any, Any, None] | None:
+        """Take a message; ``None`` when it is done, else what to await until the next one of its partition may come.
+
+        :param event: a ``nuclio_sdk.Event`` from a trigger of a stream
+        """
+        straight = self._straight.get((event.trigger.name, event.topic, event.shard_id))
+        if straight is None or self.fault is not None or (body := straight.body(event)) is NOT_HERE:
+            return self.take(event)
+        self.counts.received += 1
+        try:
+            straight.run(body)
+        except Exception as error:
+            return self._failed_straight(event, straight, error)
+        self.counts.done += 1
+        straight.share.marks.finish(event.offset)
+        self._acks.moved(straight.place, straight.share)
+        return self._acks.flush() if self._acks.is_due else None
+
+    async def _failed_straight(self, event: Any, straight: Straight, error: Exception) -> None:
+        straight.share.in_flight += 1
+        one = Delivery(straight.source, message(event), trigger_of(event), straight.share, straight.place)
+        await self._settle(one, self._failed(one, straight.scratch, error))
+        self._check()
 
     async def take(self, event: Any) -> None:
         """Take a message; return when the next one of its partition may come.
@@ -80,6 +106,8 @@ class NuclioReader:
             self._check()
             return
         share = self._share(place, one.offset)
+        if source.segment is not None and event.trigger.kind in KAFKA_KINDS:
+            self._find_straight(event, source, source.segment, share, place)
         work = self._work(self._taken(source, one, trigger, share, place))
         if source.wire.policy.ordering == "none":
             self._later(work)
@@ -88,6 +116,13 @@ class NuclioReader:
         await self._until_room(share, source.wire.policy.max_in_flight)
         await self._acks.flush_if_due()
         self._check()
+
+    def _find_straight(self, event: Any, source: Source, segment: Segment, share: Share, place: Place) -> None:
+        """Let the next messages of a partition go straight."""
+        key = (event.trigger.name, event.topic, event.shard_id)
+        known = self._straight.get(key)
+        if known is None or known.share is not share:
+            self._straight[key] = Straight(self.engine, source, segment, share, place)
 
     def _check(self) -> None:
         if self.fault is not None:
@@ -167,11 +202,15 @@ class NuclioReader:
         except Undecodable as error:
             attempt.end(error)
         except Exception as error:
-            event = one.event()
-            event._failed, event.body = scratch._failed, scratch.body
-            self.engine.feed_failed(event, error, Intake(attempt.end, attempt.park))
+            return self._failed(one, scratch, error)
         else:
             attempt.end(None)
+        return attempt
+
+    def _failed(self, one: Delivery, scratch: Any, error: Exception) -> Attempt:
+        """The attempt at a message that failed in a segment; its catcher may save it."""
+        attempt = Attempt()
+        self.engine.feed_failed(scratch.failed_in(one.event()), error, Intake(attempt.end, attempt.park))
         return attempt
 
     async def _settle(self, one: Delivery, attempt: Attempt) -> None:
@@ -266,6 +305,7 @@ class NuclioReader:
             if share in shares:
                 del self._shares[place]
                 self._acks.forget(place)
+        self._straight = {key: one for key, one in self._straight.items() if not one.share.is_revoked}
 
     def _abandon(self, shares: Iterable[Share], seconds: float) -> None:
         left = [event for share in shares for event in share.running.values()]

@@ -9,7 +9,6 @@ from ..graph.checks import start_steps
 from ..graph.flow import FlowStep
 from ..graph.router import RouterStep
 from ..graph.step import QueueStep, Step
-from .wiring import Wiring
 
 
 def queue_steps(step: Step) -> Iterator[QueueStep]:
@@ -26,9 +25,14 @@ def queue_problems(graph: Step, function: str) -> Iterator[GraphError]:
 
     :param function: the function's name
     """
+    steps = list(queue_steps(graph))
+    if not steps:
+        return
+    from .wiring import Wiring  # noqa: PLC0415 - for start-up: for graphs with queues only
+
     # Secrets may come to the place where the function runs, so that each is taken to exist.
     wiring = Wiring(function, secret=lambda name: "")
-    for step in queue_steps(graph):
+    for step in steps:
         try:
             wiring.of_step(step)
         except GraphError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ...deferred import asyncio
 from ...errors import Draining, GraphError, near
 from ...queues.memory import MemoryQueue
 from ...queues.message import Message
@@ -18,7 +18,12 @@ from ..graph.step import QueueStep
 
 
 class Streams(Protocol):
-    """What a function's steps write to and read from."""
+    """What a function's steps write to and read from.
+
+    :ivar drain_seconds: how long the end of reading may wait, if that is less than a queue's own time
+    """
+
+    drain_seconds: float | None
 
     def open(self, step: QueueStep) -> Stream:
         """The stream of a queue step."""
@@ -47,6 +52,7 @@ class MemoryStreams:
     """One in-memory queue for every queue step, by the step's name; in a nested flow by its names from the root."""
 
     def __init__(self) -> None:
+        self.drain_seconds: float | None = None
         self.queues: dict[str, MemoryQueue] = {}
         self._readers: list[asyncio.Task[None]] = []
 

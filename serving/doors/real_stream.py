@@ -8,6 +8,7 @@ from ...errors import MillraceError, Unavailable
 from ...queues.address import queue_at
 from ...queues.base import Queue
 from ...queues.message import Message
+from .outbox import OUTBOX
 from .wiring import Wire
 
 
@@ -37,7 +38,11 @@ class RealStream:
             raise Unavailable(f"'{self.wire.name}' can not be opened: {url}{error}") from error
 
     async def append(self, message: Message) -> Message:
-        """Append a message; it is safe when this returns."""
+        """Append a message; it is safe when this returns, or is kept for the transaction of what is being handled."""
+        outbox = OUTBOX.get()
+        if outbox is not None:
+            outbox.put(await self.opened(), message, self)
+            return message
         (kept,) = await self._append([message])
         return kept
 

@@ -47,6 +47,11 @@ class Share:
         """Whether nothing runs or waits here, and nothing was done ahead of the watermark."""
         return not self.is_revoked and not self.lanes and self.marks.is_clear
 
+    @property
+    def uncommitted(self) -> int:
+        """How many messages were taken and not committed, counting offsets without a message as taken."""
+        return self.marks.position - self.committed.watermark - len(self.committed.done)
+
     def lane(self, number: int) -> Lane:
         """A lane, made when it is new."""
         found = self.lanes.get(number)

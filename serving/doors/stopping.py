@@ -27,6 +27,7 @@ class StopRequest:
         self._before: dict[int, object] = {}
         self._count = 0
         self._drain_seconds = drain_seconds
+        self._last: threading.Timer | None = None
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -37,6 +38,8 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._last is not None:
+            self._last.cancel()
         self._reader.close()
         self._writer.close()
 
@@ -46,9 +49,9 @@ class StopRequest:
         ready, _, _ = select.select(watched, [], [])
         if lifeline in ready and self._drain_seconds is not None:
             # A step that blocks the loop for good would keep the orphan alive for ever.
-            last = threading.Timer(self._drain_seconds + EXTRA_SECONDS, os._exit, (1,))
-            last.daemon = True
-            last.start()
+            self._last = threading.Timer(self._drain_seconds + EXTRA_SECONDS, os._exit, (1,))
+            self._last.daemon = True
+            self._last.start()
 
     def request(self) -> None:
         """Stop as if a signal had come; from any thread."""

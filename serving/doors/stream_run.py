@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..engine.engine import Engine
+from .collecting import calm_collector
 from .stopping import StopRequest
 from .streams import RealStreams
 
@@ -33,6 +34,7 @@ def run_streams(
         streams.on_fault = lambda error: stop.request()
         try:
             engine.thread.call(_start(engine, streams))
+            calm_collector()
             if on_ready is not None:
                 on_ready()
             stop.wait(lifeline)

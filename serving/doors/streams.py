@@ -18,6 +18,8 @@ from ..engine.unit import Unit
 from ..graph.step import QueueStep
 from .consumer import StreamDoor
 from .cron import Cron, CronDoor
+from .exactly_once import ExactlyOnceDoor
+from .exactly_once_rules import check_exactly_once, own_wire
 from .memory_room import keep_room
 from .real_stream import RealStream
 from .sink import Sink
@@ -49,7 +51,7 @@ class RealStreams:
         crons: Sequence[Cron] = (),
     ) -> None:
         self.wiring = wiring
-        self.doors: list[StreamDoor] = []
+        self.doors: list[StreamDoor | ExactlyOnceDoor] = []
         self.faults: list[BaseException] = []
         self.drain_seconds: float | None = None
         self.on_fault: Callable[[BaseException], None] = lambda error: None
@@ -63,7 +65,7 @@ class RealStreams:
         self._running: list[asyncio.Task[None]] = []
         self._sinks: list[Sink] = []
         self._keeping: list[asyncio.Task[None]] = []
-        self._lags: dict[StreamDoor, int] = {}
+        self._lags: dict[StreamDoor | ExactlyOnceDoor, int] = {}
         self._measuring = asyncio.Lock()
         self._is_closed = False
 
@@ -93,24 +95,32 @@ class RealStreams:
         """Open what the graph writes to and reads from, and begin to read. On the engine's loop.
 
         :raises Unavailable: a stream can not be opened
-        :raises GraphError: two of them are one
+        :raises GraphError: two of them are one, or one can not be read as its settings say
         """
+        sources = self._sources(engine)
+        for unit, stream in sources:
+            if stream.wire.policy.exactly_once:
+                check_exactly_once(engine, unit, stream.wire, self._streams.values())
         for sink in self._sinks:
             sink.start()
         for unit in engine.plan.units:
             if isinstance(unit, QueueUnit) and isinstance(unit.stream, RealStream):
                 await unit.stream.opened()
-        for name, (_, unit) in engine.plan.entries.items():
-            if self._is_read_here(name):
-                await self._read(engine, unit, self._streams[name])
-        for wire in self._triggers:
-            self._others.append(stream := RealStream(wire))
-            await self._read(engine, engine.plan.root, stream)
+        for unit, stream in sources:
+            await self._read(engine, unit, stream)
         if engine.context.worker_id == 0:
             self._clocks = [CronDoor(engine, cron) for cron in self._crons]
         self._running += [asyncio.get_running_loop().create_task(clock.run()) for clock in self._clocks]
         for stream in (*self._streams.values(), *self._others):
             await self._keep_room(stream)
+
+    def _sources(self, engine: Engine) -> list[tuple[Unit, RealStream]]:
+        """What is read here, and where it comes into the graph."""
+        entries = engine.plan.entries.items()
+        queues = [(unit, self._streams[name]) for name, (_, unit) in entries if self._is_read_here(name)]
+        triggers = [RealStream(wire) for wire in self._triggers]
+        self._others += triggers
+        return [*queues, *((engine.plan.root, stream) for stream in triggers)]
 
     def _is_read_here(self, name: str) -> bool:
         """Whether a queue is read by what runs here; flows of several functions show each all of their queues."""
@@ -122,7 +132,11 @@ class RealStreams:
         policy = wire.policy
         if self.drain_seconds is not None:
             policy = replace(policy, drain_seconds=min(policy.drain_seconds, self.drain_seconds))
-        door = StreamDoor(
+        kind: type[StreamDoor] | type[ExactlyOnceDoor] = StreamDoor
+        if policy.exactly_once:
+            kind, stream = ExactlyOnceDoor, RealStream(own_wire(wire, engine.context.worker_id))
+            self._others.append(stream)
+        door = kind(
             engine, unit, await stream.opened(), group=wire.group, policy=policy,
             dead_letters=lambda: self._dead_letters(wire), trigger=MockTrigger(wire.url.partition("://")[0], wire.name),
             content_type=wire.content_type,
@@ -142,7 +156,7 @@ class RealStreams:
             groups = {door.group for door in self.doors if door.queue.url == queue.url}
             self._keeping.append(asyncio.get_running_loop().create_task(keep_room(queue, groups)))
 
-    async def _run(self, engine: Engine, door: StreamDoor) -> None:
+    async def _run(self, engine: Engine, door: StreamDoor | ExactlyOnceDoor) -> None:
         try:
             await door.run()
         except Exception as error:

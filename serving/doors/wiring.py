@@ -111,8 +111,11 @@ class Wiring:
             retention_bytes=settings.get("retention_bytes"),
             options=self._options(settings, where),
         )
+        policy = Policy.of(_policy(settings, where), where=where)
+        if policy.exactly_once and "://" in path and not url.startswith("kafka://"):
+            raise GraphError(f"{where}: exactly_once=True needs a topic of Kafka, and {url} is none: leave it out")
         return Wire(
-            name, url, str(group or self.default_group), kept, Policy.of(_policy(settings, where), where=where),
+            name, url, str(group or self.default_group), kept, policy,
             self._dead_letters(url, settings, where, is_placed="://" in path), settings.get("content_type"),
             "://" not in path and url.startswith("memory://"),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from ..graph.router import RouterStep
 from ..graph.step import TaskStep
 from .context import GraphContext
 from .names import Namespace
-from .parameters import asked_for, check_arguments, parameters_of, split_options, takes_any
+from .parameters import asked_for, check_arguments, check_takes_one, parameters_of, split_options, takes_any
 
 DEFAULT_ROUTER = "millrace.serving.ModelRouter"
 Kind = Literal["map", "filter", "flat_map", "hold", "stream"]
@@ -99,6 +99,8 @@ def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
     if step.full_event is not None and call.kind != "hold":
         call = replace(call, takes_event=step.full_event)
     call = replace(call, is_async=is_async(call.fn), kind=_streaming(call))
+    if call.kind != "hold" and not isinstance(call.remake, _Remake):
+        check_takes_one(call.fn, path, what="the event" if call.takes_event else "the body")
     if shop.plain_only:
         check_plain(call, path)
     return call

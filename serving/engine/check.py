@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import MillraceError
 from ...steps.base import HoldingStep, LibraryStep, is_async
+from ..graph.catching import Places, catcher_places
 from ..graph.flow import FlowStep
 from ..graph.router import RouterStep
 from ..graph.step import Step, TaskStep
@@ -25,22 +26,27 @@ from .call import (
 
 def call_problems(root: Step, shop: Workshop) -> Iterator[MillraceError]:
     """What is wrong with single steps of a graph, one after the other; see :func:`check_call`."""
-    for path, step, function in tasks(root):
+    for path, step, function in tasks(root, catcher_places(root)):
         try:
             check_call(step, path, shop.of(function))
         except MillraceError as fault:
             yield fault
 
 
-def tasks(step: Step, path: str = "", function: str | None = None) -> Iterator[tuple[str, TaskStep, str | None]]:
-    """All tasks and routers of a graph, with their paths and the child functions that run them."""
-    function = step.function or function
+def tasks(
+    step: Step, places: Places, path: str = "", function: str | None = None
+) -> Iterator[tuple[str, TaskStep, str | None]]:
+    """All tasks and routers of a graph, with their paths and the child functions that run them.
+
+    :param places: of catchers that name no function
+    """
+    function = step.function or places.get(step.full_name) or function
     if isinstance(step, TaskStep):
         path = path or step.name or "router"
         yield path, step, function
     parts = step.steps if isinstance(step, FlowStep) else step.routes if isinstance(step, RouterStep) else {}
     for name, part in parts.items():
-        yield from tasks(part, f"{path}/{name}" if path else name, function)
+        yield from tasks(part, places, f"{path}/{name}" if path else name, function)
 
 
 def check_call(step: TaskStep, path: str, shop: Workshop) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import heapq
 import itertools
@@ -10,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+from ...deferred import asyncio
 
 
 class Timer(Protocol):

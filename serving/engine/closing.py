@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ...deferred import asyncio
 from .loop import LoopThread
 
 logger = logging.getLogger("millrace.engine")

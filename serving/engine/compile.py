@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import GraphError
 from ...steps.base import is_async
+from ..graph.catching import Places, catcher_places
 from ..graph.checks import start_steps, successors
 from ..graph.flow import FlowStep
 from ..graph.options import StepOptions
@@ -56,9 +57,11 @@ class Compiler:
     objects: dict[str, Any] = field(default_factory=dict)
     entries: dict[str, tuple[QueueStep, Unit]] = field(default_factory=dict)
     catchers: list[Unit] = field(default_factory=list)
+    places: Places = field(default_factory=dict)
 
     def compile(self, root: FlowStep | RouterStep) -> Plan:
         """The plan of a whole graph."""
+        self.places = catcher_places(root)
         if isinstance(root, RouterStep):
             flow = FlowStep(name=root.name, engine="sync", steps={})
             # Its path says what it is; the name that it answers to is the function's, where it has none of its own.
@@ -131,7 +134,7 @@ class Compiler:
         """Whether a step, or one in it, runs here. A step that names no function runs where its flow does."""
         if self.current_function == "*" or isinstance(step, QueueStep):
             return True
-        function = step.function or function
+        function = step.function or self.places.get(step.full_name) or function
         if isinstance(step, FlowStep) and any(
             self._is_local(one, function) for one in step.steps.values() if not isinstance(one, QueueStep)
         ):
@@ -195,7 +198,7 @@ class Compiler:
             return Node(step, queue, queue)
         if not isinstance(step, TaskStep):
             raise GraphError(f"step '{path}' is of an unknown kind: {type(step).__name__}")
-        call = self.call(step, path, step.function or function)
+        call = self.call(step, path, step.function or self.places.get(step.full_name) or function)
         unit = self.unit(call, step, path, info)
         return Node(step, unit, unit, call.select)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -129,6 +128,8 @@ class GraphContext:
 
     def push_error(self, event: Event, message: str, source: str | None = None, **details: Any) -> None:
         """Write a record to the function's error stream; without one, to the log."""
+        import socket  # noqa: PLC0415 - for start-up: only when something failed
+
         record = {
             "function_uri": self.name,
             "worker": self.worker_id,

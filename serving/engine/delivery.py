@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+from ...deferred import asyncio
 from .completion import Deliver
 from .stream import StreamAnswer, close_stream
 

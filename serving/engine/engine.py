@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import weakref
@@ -10,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ...deferred import asyncio
 from ...errors import Draining, Unavailable
 from .closing import close_all, let_go_of
 from .completion import Completion, Deliver
@@ -306,6 +306,16 @@ class Engine:
     def alive(self) -> int:
         """How many events are on the loop and not done."""
         return len(self._alive)
+
+    @property
+    def accepted(self) -> int:
+        """How many events have given their answers and are not done."""
+        return sum(not completion.awaited for completion in list(self._alive))
+
+    @property
+    def has_open_streams(self) -> bool:
+        """Whether the end of a stream has not been sent."""
+        return any(not stream.is_over for stream in list(self._streams))
 
     @property
     def is_idle(self) -> bool:

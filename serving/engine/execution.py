@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...errors import GraphError, MillraceError, StepTimeout
+from ...deferred import asyncio
+from ...errors import GraphError, MillraceError
 from ..graph.options import StepOptions
 from .call import Call
 from .clock import Clock, sleep
 from .gate import Gate
 from .hold import HoldUnit
-from .processes import WorkerPool
 from .threads import ThreadPool
+from .timeout import Timed, took_longer
+
+if TYPE_CHECKING:
+    from .processes import WorkerPool
 
 DEFAULT_IN_FLIGHT = 64
 FIRST_BACKOFF_SECONDS = 0.1
@@ -51,7 +53,8 @@ def executed(call: Call, path: str, clock: Clock, resources: Resources) -> tuple
         return call.fn, False
     fn = _placed(call, path, moved, resources)
     if options.timeout_seconds is not None and options.execution != "process":
-        fn = _timed(fn, options.timeout_seconds, path)
+        limit = options.timeout_seconds
+        fn = Timed(fn, limit, path) if call.is_async else _timed(fn, limit, path)
     if options.retries:
         fn = _retried(fn, options, clock)
     gate = Gate(options.max_in_flight or DEFAULT_IN_FLIGHT)
@@ -76,6 +79,8 @@ def _placed(call: Call, path: str, moved: bool, resources: Resources) -> AsyncFn
 
 
 def _in_process(call: Call, path: str, resources: Resources) -> AsyncFn:
+    from .processes import WorkerPool  # noqa: PLC0415 - for start-up: cloudpickle is for few graphs
+
     if call.is_async:
         raise GraphError(f"step '{path}' is async: execution='process' is for plain functions and classes")
     limit = min(call.options.max_in_flight or DEFAULT_IN_FLIGHT, os.cpu_count() or 1)
@@ -131,7 +136,7 @@ async def _limit(seconds: float | None, path: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise StepTimeout(f"step '{path}' took longer than {seconds:g} s (timeout_seconds)") from error
+        raise took_longer(path, seconds or 0) from error
 
 
 def _retried(fn: AsyncFn, options: StepOptions, clock: Clock) -> AsyncFn:
@@ -146,6 +151,8 @@ def _retried(fn: AsyncFn, options: StepOptions, clock: Clock) -> AsyncFn:
                 if not _worth_retrying(error):
                     raise
                 longest = min(first * 2**attempt, LONGEST_BACKOFF_SECONDS)
+                import random  # noqa: PLC0415 - for start-up: only when something failed
+
                 await sleep(clock, longest * random.uniform(0.5, 1.0))
         return await fn(value)
 

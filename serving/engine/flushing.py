@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from ...deferred import asyncio
 from .hold import HoldUnit, Inlet
 from .plan import Plan, followers
 from .unit import Unit
@@ -51,6 +51,14 @@ async def flush(engine: Engine, *, wait_for_readers: bool) -> None:
             if engine.is_idle:
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def finish_accepted(engine: Engine) -> None:
+    """Return when the events are done whose callers have their answers already, or a reader of a stream is missing."""
+    while (engine.accepted or engine.backlog()) and not engine.has_open_streams:
+        if not engine.backlog() and engine.walks.is_quiet(wait_for_readers=False):
+            _let_one_go(engine)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def relieve(engine: Engine) -> None:

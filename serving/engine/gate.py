@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from ...deferred import asyncio
 from ...errors import Draining
 
 

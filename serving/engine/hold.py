@@ -9,7 +9,7 @@ from ...steps.base import Held, HoldingStep, Release
 from .clock import Timer
 from .completion import Completion, JointCompletion
 from .event import Event
-from .unit import FAULTS, TAKEN, StepInfo, Unit, failed
+from .unit import TAKEN, StepInfo, Unit, failed, faults
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -43,7 +43,7 @@ class HoldUnit(Unit):
         item = Held(body, event, inlet, completion)
         try:
             released = self.step.add(item, engine.clock.now())
-        except FAULTS as error:
+        except faults() as error:
             failed(event, body, self.info, error)
         self.count += 1
         completion.held += 1

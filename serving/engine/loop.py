@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from ...deferred import asyncio
 
 Job = Callable[[], None]
 Last = Callable[[], Coroutine[Any, Any, None]]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from ...deferred import orjson
 from ...queues.message import Message
 from .event import Event
 
 CONTENT_TYPE, EVENT_ID = "content-type", "millrace-event-id"
+KEY = "millrace-key"
+"""A header with the key: Nuclio's triggers bring the headers of Kafka's messages, but not their keys."""
 FULL_EVENT_FIELDS = ("path", "method")
 JSON, TEXT, BYTES = "application/json", "text/plain", "application/octet-stream"
 HEADERS = "millrace-headers"
 TRACE = ("traceparent", "tracestate")
-_DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def dumps(body: Any) -> bytes:
@@ -23,7 +23,7 @@ def dumps(body: Any) -> bytes:
     >>> dumps({"error": ValueError("bad")})
     b'{"error":"bad"}'
     """
-    return orjson.dumps(body, _plain, _DUMP)
+    return orjson.dumps(body, _plain, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
 def _plain(value: Any) -> Any:
@@ -58,8 +58,10 @@ def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Mess
     if full_event:
         headers |= {f"millrace-{name}": str(getattr(event, name) or "") for name in FULL_EVENT_FIELDS}
         headers[HEADERS] = dumps({str(key): str(value) for key, value in event.headers.items()}).decode()
-    key = event.key
-    return Message(value, key=None if key in ("", None) else str(key).encode(), headers=headers)
+    if event.key in ("", None):
+        return Message(value, headers=headers)
+    headers[KEY] = str(event.key)
+    return Message(value, key=headers[KEY].encode(), headers=headers)
 
 
 def body_of(message: Message, content_type: str | None = None) -> Any:

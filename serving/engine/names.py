@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 import importlib
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import ModuleType
@@ -60,6 +58,8 @@ class Namespace:
         if found is None and head == "millrace":
             found = _imported(name, step)
         if found is None:
+            import difflib  # noqa: PLC0415 - for start-up: only when a name is wrong
+
             ours = sorted(_library_names(LIBRARY_MODULES[:1] if head == "storey" else LIBRARY_MODULES))
             close = difflib.get_close_matches(rest[-1] if rest else "", ours)
             listed = "" if close else f" (it has {', '.join(f'{head}.{one}' for one in ours)})"
@@ -121,6 +121,8 @@ def _broken(module: str, step: str, error: Exception) -> GraphError:
     """A module is there and fails while it is imported."""
     where = ""
     if not isinstance(error, SyntaxError):
+        import traceback  # noqa: PLC0415 - for start-up: only when something broke
+
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f" ({last.filename}, line {last.lineno})"
     return GraphError(f"step '{step}': the module '{module}' does not import: {type(error).__name__}: {error}{where}")

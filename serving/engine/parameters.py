@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ...errors import BadStepArguments, near
@@ -95,6 +94,28 @@ def check_arguments(
 def _unknown(cls: type, name: str, parameters: Parameters, path: str, *, mark: str) -> BadStepArguments:
     names = [one for one in parameters if one not in INJECTED]
     known = f"; it has {', '.join(names)}" if names else "; it takes none"
+    import difflib  # noqa: PLC0415 - for start-up: only when a name is wrong
+
     close = difflib.get_close_matches(name, names)
     hint = near(f"{mark}{name}", [f"{mark}{one}" for one in close]) if close else known
     return BadStepArguments(f"step '{path}': {cls.__name__} has no parameter '{mark}{name}'{hint}")
+
+
+def check_takes_one(fn: Callable[..., Any], path: str, *, what: str) -> None:
+    """A step's function is called with one argument.
+
+    :param what: what that is
+    :raises BadStepArguments: it can not be called so
+    """
+    try:
+        signature = inspect.signature(fn)
+    except (ValueError, TypeError):  # written in C, without one
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise BadStepArguments(
+            f"step '{path}': {name}{signature} is called with one argument, {what}: {error}; "
+            "give the others a default, by functools.partial, or in the constructor of a class"
+        ) from error

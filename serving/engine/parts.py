@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ...deferred import asyncio
 from ...steps.base import DROPPED
 from .completion import Completion
 from .delivery import settler

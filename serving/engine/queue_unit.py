@@ -8,7 +8,7 @@ from ...queues.message import Message
 from ...steps.base import DROPPED
 from .event import Event
 from .messages import to_message
-from .unit import FAULTS, StepInfo, Unit, failed
+from .unit import StepInfo, Unit, failed, faults
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -35,6 +35,6 @@ class QueueUnit(Unit):
     async def run(self, engine: Engine, event: Event, body: Any) -> Any:
         try:
             await self.stream.append(to_message(event, body, full_event=self.full_event, queue=self.info.name))
-        except FAULTS as error:
+        except faults() as error:
             failed(event, body, self.info, error)
         return DROPPED

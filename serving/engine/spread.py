@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...deferred import asyncio
 from .completion import Completion
 from .copying import copy_body
 from .event import Event
 from .stream import END, StreamCompletion
 from .threads import ThreadPool
-from .unit import FAULTS, TAKEN, StepInfo, Unit, failed
+from .unit import TAKEN, StepInfo, Unit, failed, faults
 from .walk import isolated, respond, walk
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class FlatUnit(ManyUnit):
             async for item in _each(items):
                 for end in self.branches(event, body, item):
                     await self._send_on(engine, completion, end, running)
-        except FAULTS as error:
+        except faults() as error:
             failed(event, body, self.info, error)
         completion.release()
         return TAKEN
@@ -145,30 +145,35 @@ class StreamUnit(ManyUnit):
         source = event.fork(body)
         source._completion, source._stream = chunks, stream
         try:
-            await self._run_within(engine, event, body, source)
+            is_empty = not await self._run_within(engine, event, body, source)
         except BaseException:
             # Before its first chunk the event answers otherwise; after it only a stop of the engine gets here.
             stream.end(engine.refusal()) if stream.started else stream.close()
             raise
         finally:
             chunks.release()
+        if is_empty and not chunks.failed and parent.pending == 1:
+            parent.answer(stream)  # it has no chunks, but it is a stream all the same
         parent.release()
         return TAKEN
 
-    async def _run_within(self, engine: Engine, event: Event, body: Any, source: Event) -> None:
-        stream = source._stream
+    async def _run_within(self, engine: Engine, event: Event, body: Any, source: Event) -> bool:
+        """Send on the chunks; whether there was one."""
+        stream, came = source._stream, False
         assert stream is not None  # noqa: S101 - set by run
         try:
             async with contextlib.aclosing(_chunks(self.start(event, body), self.pool)) as chunks:
                 async for chunk in chunks:
+                    came = True
                     for end in self.branches(source, body, chunk):
                         await self._send_on(engine, end)
                     if stream.is_over:
-                        return
-        except FAULTS as error:
+                        break
+        except faults() as error:
             if not stream.started:
                 failed(event, body, self.info, error)
             await self._caught(engine, source, body, error)
+        return came
 
     async def _send_on(self, engine: Engine, end: tuple[Unit, Event, Any]) -> None:
         unit, event, body = end

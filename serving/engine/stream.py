@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import threading
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from ...deferred import asyncio
 from .completion import Completion, JointCompletion, release_parents
 
 MAX_CHUNKS = 16

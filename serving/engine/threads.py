@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
+
+from ...deferred import asyncio
 
 logger = logging.getLogger("millrace.engine")
 

@@ -6,12 +6,12 @@ walk (`walk.py`) carries events from unit to unit.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from ...deferred import asyncio
 from ...errors import GraphError, near
 from ...steps.base import DROPPED
 from .event import Event, Response
@@ -31,9 +31,6 @@ TAKEN: Final = _Taken()
 MAP, FILTER = 0, 1
 """Kinds of the operations in a segment. The third, an event operation, is any other number."""
 EVENT = 2
-
-FAULTS: Final = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
-"""What a step may raise that fails its event and nothing else; see :func:`failed`."""
 
 Op = tuple[int, Callable[..., Any], "StepInfo"]
 
@@ -139,11 +136,16 @@ class AsyncUnit(Unit):
                 event.body = body
                 return await fn(event)
             result = await fn(body)
-        except FAULTS as error:
+        except faults() as error:
             failed(event, body, info, error)
         if kind == FILTER:
             return body if result else DROPPED
         return result
+
+
+def faults() -> tuple[type[BaseException], ...]:
+    """What a step may raise that fails its event and nothing else; see :func:`failed`."""
+    return Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError
 
 
 def failed(event: Event, body: Any, info: StepInfo, error: BaseException) -> NoReturn:

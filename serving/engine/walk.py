@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...deferred import asyncio
 from ...errors import TooManyIterations
 from ...steps.base import DROPPED
 from .completion import Completion

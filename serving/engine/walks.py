@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+from ...deferred import asyncio
 from .completion import Completion
 
 logger = logging.getLogger("millrace.engine")

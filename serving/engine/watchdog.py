@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 
 from .route import Route
+from .timeout import Timed
 from .unit import AsyncUnit, Segment, StepInfo
 
 logger = logging.getLogger("millrace.engine")
@@ -99,5 +100,6 @@ def step_on(frame: FrameType | None) -> str | None:
 
 
 _CODES: tuple[CodeType, ...] = (
-    Segment.run.__code__, AsyncUnit.run.__code__, Route._run_plain.__code__, Route._run_async.__code__,
+    Segment.run.__code__, AsyncUnit.run.__code__, Timed.run.__code__, Route._run_plain.__code__,
+    Route._run_async.__code__,
 )  # fmt: skip

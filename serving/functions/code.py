@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import linecache
 import re
 import sys
@@ -42,6 +40,8 @@ def read_pieces(filename: str) -> list[Piece]:
         raise SpecError(f"the code file '{filename}' can not be read: {error.strerror}") from error
     if path.suffix != ".ipynb":
         return [(str(path), text)]
+    import json  # noqa: PLC0415 - for start-up: only for notebooks
+
     try:
         cells = enumerate(json.loads(text)["cells"], 1)
         sources = [(f"{path}, cell {n}", "".join(cell["source"])) for n, cell in cells if cell["cell_type"] == "code"]
@@ -106,6 +106,8 @@ def load_code(filename: str, *, fresh: bool = False) -> ModuleType:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # noqa: PLC0415 - for start-up: only for functions with a file
+
     return hashlib.sha1(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
 
 

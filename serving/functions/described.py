@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...errors import GraphError, SpecError, near
-from ..deploy.target import TARGETS
 from ..graph.flow import FlowStep
 from ..graph.step import warn_inert
 from .arguments import known_arguments
+from .logins import keep_logins
 from .placed import Placed
 from .spec import FunctionSpec, Metadata, metadata_from_dict, spec_from_dict, spec_to_dict
-from .text import dump_yaml, load_yaml
 
 KINDS = ("serving", "nuclio", "remote", "")
 YAML = (".yaml", ".yml")
@@ -99,6 +98,7 @@ class Described(Placed):
 
     def to_dict(self, *, pickle: bool = False) -> dict[str, Any]:
         """The function as plain data, in MLRun's layout; values of inline secrets are left out."""
+        keep_logins(self.spec)
         metadata = {key: value for key, value in vars(self.metadata).items() if value}
         found = {"kind": self.kind, "metadata": metadata, "spec": spec_to_dict(self.spec, pickle=pickle)}
         self.spec.secrets.refuse_in(found, where=f"function '{self.name}'")
@@ -109,6 +109,8 @@ class Described(Placed):
 
         :param pickle: write objects that do not import by name as cloudpickle; loading it takes ``trusted=True``
         """
+        from .text import dump_yaml  # noqa: PLC0415 - for start-up: yaml takes long
+
         return dump_yaml(self.to_dict(pickle=pickle))
 
     @known_arguments
@@ -141,6 +143,8 @@ class Described(Placed):
         :param wheel: a wheel file to install Millrace from, instead of the package index
         :param kserve: let KServe run the function that answers requests
         """
+        from ..deploy.target import TARGETS  # noqa: PLC0415 - for start-up: only when asked for
+
         if target in TARGETS:
             from .exporting import export_to  # noqa: PLC0415 - only when asked for
 
@@ -186,6 +190,8 @@ class Described(Placed):
     @classmethod
     def from_file(cls, filename: str, *, trusted: bool = False) -> Self:
         """The function in a YAML file; code files that it names are relative to its folder."""
+        from .text import load_yaml  # noqa: PLC0415 - for start-up: yaml takes long
+
         try:
             text = Path(filename).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

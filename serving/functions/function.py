@@ -21,7 +21,6 @@ from .check import function_problems
 from .deployable import DeployableFunction
 from .described import YAML, check_kind
 from .fingerprint import fingerprint
-from .real import StreamsAt
 from .runtime import make_engine
 from .spec import FunctionSpec, Graph
 
@@ -243,16 +242,21 @@ class ServingFunction(DeployableFunction):
         sources = listed_sources(namespace) if namespace is not None else caller_namespace()
         if streams not in ("memory", "real"):
             raise GraphError(f"streams={streams!r} is neither 'memory' nor 'real'")
+        at = None
+        if streams == "real":
+            from .real import StreamsAt  # noqa: PLC0415 - for start-up: what reads streams is much
+
+            at = StreamsAt(Path(streams_path) if streams_path else None)
         engine, opened = make_engine(
             self, sources, current_function=current_function, clock=clock, verbose=verbose, is_mock=True,
-            streams_at=None if streams == "memory" else StreamsAt(Path(streams_path) if streams_path else None),
+            streams_at=at,
         )  # fmt: skip
         return MockServer(engine, opened, default_content_type=self.spec.default_content_type)
 
     def serve(
         self,
         host: str = "127.0.0.1",
-        port: int = 8080,
+        port: int | None = None,
         *,
         namespace: Any = None,
         settings: HttpSettings | None = None,
@@ -260,15 +264,19 @@ class ServingFunction(DeployableFunction):
     ) -> int:
         """Serve over HTTP until SIGTERM or SIGINT, then drain; gives the exit code. From a shell: ``millrace serve``.
 
+        :param port: 0 takes a free one; default: that of the function's ``http`` trigger, or 8080
         :param namespace: as of :meth:`to_mock_server`
         :param settings: limits and times; see :class:`millrace.serving.doors.http.HttpSettings`
         """
         from ..doors.http import HttpServer, HttpSettings  # noqa: PLC0415 - aiohttp takes a tenth of a second
         from ..doors.http_run import run  # noqa: PLC0415
         from .example import command_to_try  # noqa: PLC0415
+        from .real import StreamsAt  # noqa: PLC0415
+        from .triggers import port_to_serve  # noqa: PLC0415
 
         sources = listed_sources(namespace) if namespace is not None else caller_namespace()
         engine, streams = make_engine(self, sources, max_in_flight=max_in_flight, streams_at=StreamsAt())
+        port = port_to_serve(self.spec.triggers, port)
         settings = replace(settings or HttpSettings(), host=host, port=port)
 
         def announce(server: HttpServer) -> None:

@@ -86,8 +86,8 @@ def code_to_function(
     name = name or Path(filename).stem
     function = new_function(name, project, tag, kind, filename, image or "", requirements=listed,
                             requirements_file=requirements_file)  # fmt: skip
-    if filename and not Path(filename).is_file():
-        raise SpecError(f"the code file '{filename}' does not exist")
+    if filename:
+        _must_be_file(filename, "the code file")
     function.spec.description = description
     function.metadata.labels = dict(labels or {})
     return function
@@ -123,6 +123,14 @@ def import_function(
     return function
 
 
+def _must_be_file(filename: str, what: str) -> None:
+    path = Path(filename)
+    if filename and path.is_dir():
+        raise SpecError(f"{what} '{filename}' is a folder; name a .py, .ipynb or .yaml file in it")
+    if not path.is_file():
+        raise SpecError(f"{what} '{filename}' does not exist")
+
+
 def load_function(target: str, *, trusted: bool = False) -> ServingFunction:
     """The function in ``FILE[:NAME]``: a YAML file, or a Python file or notebook, which is run.
 
@@ -130,8 +138,7 @@ def load_function(target: str, *, trusted: bool = False) -> ServingFunction:
     """
     filename, name = _split_target(target)
     path = Path(filename)
-    if not path.is_file():
-        raise SpecError(f"the file '{filename}' does not exist")
+    _must_be_file(filename, "the file")
     if path.suffix in YAML:
         if name is not None:
             raise SpecError(f"'{filename}' holds one function; leave ':{name}' out")

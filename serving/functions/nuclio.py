@@ -22,8 +22,8 @@ from typing import Any
 
 from ... import __version__
 from ...errors import SpecError
-from ..deploy.unit import FUNCTION_VARIABLE, SPEC_FILE, SPEC_VARIABLE, TRUST_VARIABLE
-from ..doors.nuclio import NuclioDoor
+from ..deploy.unit import DRAIN_VARIABLE, FUNCTION_VARIABLE, SPEC_FILE, SPEC_VARIABLE, TRUST_VARIABLE
+from ..doors.nuclio import DRAIN_SECONDS, NuclioDoor
 from ..doors.nuclio_streams import NuclioStreams
 from ..engine.names import Source
 from .function import ServingFunction
@@ -61,7 +61,8 @@ def init_context(context: Any) -> None:
     engine.context.worker_id = int(worker) if worker.isdecimal() else 0
     door = NuclioDoor(
         engine, streams, platform=context.platform, make_response=context.Response, version=__version__,
-        on_fault=lambda error: _end(context), request_timeout_seconds=float(os.environ.get(TIMEOUT_VARIABLE, "60")),
+        on_fault=lambda error: _end(context), request_timeout_seconds=_seconds(TIMEOUT_VARIABLE, 60.0),
+        drain_seconds=_seconds(DRAIN_VARIABLE, DRAIN_SECONDS),
     )  # fmt: skip
     context.user_data.millrace = door
     # What has been loaded stays: the collector need not look through it again and again, for every few hundred events.
@@ -81,6 +82,14 @@ async def handler(context: Any, event: Any) -> Any:
     :return: a ``nuclio_sdk.Response``
     """
     return await context.user_data.millrace(event)
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "")
+    try:
+        return float(text) if text else default
+    except ValueError as error:
+        raise SpecError(f"{variable}={text!r} is no number of seconds") from error
 
 
 async def _started(door: NuclioDoor) -> None:

@@ -85,14 +85,22 @@ class Placed:
 
     @known_arguments
     def with_requirements(self, requirements: list[str], overwrite: bool = False) -> Self:
-        """Add packages that the function needs, as ``pip`` writes them."""
+        """Add packages that the function needs, as ``pip`` writes them.
+
+        :raises GraphError: it is one text
+        """
+        _refuse_text("requirements", requirements)
         kept = [] if overwrite else self.spec.build.requirements
         self.spec.build.requirements = list(dict.fromkeys([*kept, *requirements]))
         return self
 
     @known_arguments
     def with_commands(self, commands: list[str], overwrite: bool = False) -> Self:
-        """Add shell commands that build the function's image, which run before its packages are installed."""
+        """Add shell commands that build the function's image, which run before its packages are installed.
+
+        :raises GraphError: it is one text
+        """
+        _refuse_text("commands", commands)
         kept = [] if overwrite else self.spec.build.commands
         self.spec.build.commands = list(dict.fromkeys([*kept, *commands]))
         return self
@@ -195,6 +203,11 @@ def secret_reference(text: str, name: str) -> str:
             f"the secret '{name}' names a Kubernetes Secret as 'secret-name/key', such as 'bank/token': not '{text}'"
         )
     return full
+
+
+def _refuse_text(name: str, given: Any) -> None:
+    if isinstance(given, str):  # else each of its characters would be one
+        raise GraphError(f"{name}={given!r} is one text; give a list: {name}=[{given!r}]")
 
 
 def _quantity(name: str, value: str | float) -> str:

@@ -17,13 +17,15 @@ from ..engine.engine import Engine
 from ..engine.messages import dumps
 from ..engine.names import Namespace, Source
 from ..engine.plan import Plan
+from ..graph.catching import catching_problems
 from ..graph.checks import raise_first, validate
 from ..graph.flow import FlowStep
 from .code import load_code
-from .real import StreamsAt, real_streams
+from .logins import keep_logins
 
 if TYPE_CHECKING:
     from .function import ServingFunction
+    from .real import StreamsAt
 
 ERROR_STREAM = "error_stream"
 TRACKING_STREAM = "tracking_stream"
@@ -46,8 +48,9 @@ def make_engine(
     :param streams_at: make real streams; without it they are those of the mock server
     """
     spec = function.spec
+    keep_logins(spec)
     validate(function.graph, spec.functions)
-    raise_first(list(queue_problems(function.graph, function.name)))
+    raise_first([*queue_problems(function.graph, function.name), *catching_problems(function.graph)])
     context = GraphContext(
         name=function.name,
         parameters=spec.parameters,
@@ -60,7 +63,7 @@ def make_engine(
     context.load_mode = spec.load_mode
     context.data_hosts = tuple(spec.data_hosts)
     context.root = function.graph
-    streams: Streams = MemoryStreams() if streams_at is None else real_streams(function, context, streams_at)
+    streams: Streams = MemoryStreams() if streams_at is None else _real_streams(function, context, streams_at)
     shop = make_workshop(function, sources, context)
     compiler = Compiler(shop, f"graph '{function.name}'", streams.open, current_function)
     plan = _compiled(compiler, function)
@@ -76,6 +79,12 @@ def make_engine(
             initialize = shop.namespace.find(initialize, step="graph_initializer")
         initialize(engine)
     return engine, streams
+
+
+def _real_streams(function: ServingFunction, context: GraphContext, at: StreamsAt) -> Streams:
+    from .real import real_streams  # noqa: PLC0415 - for start-up: most graphs in a notebook have none
+
+    return real_streams(function, context, at)
 
 
 def _compiled(compiler: Compiler, function: ServingFunction) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
@@ -12,11 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ...errors import CannotListen, GraphError, MillraceError, near
-from ..doors.fleet import Fleet, Member
 from ..doors.http import MAX_BODY_BYTES, HttpServer, HttpSettings
-from ..doors.http_port import reserve_port
 from ..doors.http_run import run
-from ..doors.streams import RealStreams
+from ..engine.names import Source
 from .example import command_to_try
 from .function import ServingFunction
 from .load import load_target
@@ -75,35 +72,38 @@ def serve(
     :return: the exit code: 0 after a signal, 1 where the port is taken or a worker does not start
     :raises GraphError: the file, the function or its graph is wrong
     """
-    if port is None:
-        port = port_to_serve(load_target(target, trusted=trusted)[0].spec.triggers, None)
+    set_up_logging(verbose=verbose)
+    loaded = load_target(target, trusted=trusted) if workers == 1 or port is None else None
+    port = port_to_serve({} if loaded is None else loaded[0].spec.triggers, port)
     settings = HttpSettings(
         host=host, port=port, max_body_bytes=max_body_bytes, request_timeout_seconds=request_timeout_seconds,
         drain_seconds=drain_seconds, access_log=access_log, reuse_port=workers > 1, verbose=verbose,
     )  # fmt: skip
-    set_up_logging(verbose=verbose)
     job = _Job(target, trusted, max_in_flight, current_function, streams, settings)
-    if workers > 1:
+    if workers > 1 or loaded is None:
         return _serve_in_workers(job, workers, on_ready)
 
     def announce(server: HttpServer, name: str) -> None:
         _tell(_told(server, name), 1, on_ready)
 
-    return _serve_here(job, announce)
+    return _serve_here(job, loaded, announce)
 
 
 def _serve_here(
-    job: _Job, announce: Callable[[HttpServer, str], None], *, worker: int = 0, lifeline: int | None = None
+    job: _Job,
+    loaded: tuple[ServingFunction, list[Source]],
+    announce: Callable[[HttpServer, str], None],
+    *,
+    worker: int = 0,
+    lifeline: int | None = None,
 ) -> int:
-    function, sources = load_target(job.target, trusted=job.trusted)
+    function, sources = loaded
     _check_part(function, job.current_function)
     engine, streams = make_engine(
         function, sources, max_in_flight=job.max_in_flight, verbose=job.http.verbose or None,
         current_function=job.current_function, streams_at=StreamsAt(Path(job.streams) if job.streams else None),
     )  # fmt: skip
     engine.context.worker_id = worker
-    if isinstance(streams, RealStreams):
-        streams.drain_seconds = job.http.drain_seconds
     return run(
         engine, streams, settings=job.http, on_ready=lambda server: announce(server, function.name), lifeline=lifeline
     )
@@ -121,6 +121,8 @@ def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] |
     if not hasattr(socket, "SO_REUSEPORT"):
         print("millrace: several workers can not share a port on this system; use --workers 1", file=sys.stderr)
         return 1
+    from ..doors.http_port import reserve_port  # noqa: PLC0415 - for start-up: only for several workers
+
     try:
         held = reserve_port(job.http.host, job.http.port)
     except CannotListen as error:
@@ -128,10 +130,14 @@ def _serve_in_workers(job: _Job, workers: int, on_ready: Callable[[str], None] |
         return 1
     with held:
         job = replace(job, http=replace(job.http, port=held.getsockname()[1]))
+        import asyncio  # noqa: PLC0415 - for start-up: only for several workers
+
         return asyncio.run(_supervise(job, workers, on_ready))
 
 
 async def _supervise(job: _Job, workers: int, on_ready: Callable[[str], None] | None) -> int:
+    from ..doors.fleet import Fleet, Member  # noqa: PLC0415 - for start-up: only for several workers
+
     # Not this process's own command: that may be anything which calls serve().
     code = f"import sys; from {__name__} import run_worker; sys.exit(run_worker(*sys.argv[1:]))"
     command = [sys.executable, "-c", code, job.to_json()]
@@ -153,7 +159,8 @@ def run_worker(job_text: str, place_text: str) -> int:
             ready.write(json.dumps(_told(server, name)) + "\n")
 
     try:
-        return _serve_here(job, announce, worker=place["worker"], lifeline=sys.stdin.fileno())
+        loaded = load_target(job.target, trusted=job.trusted)
+        return _serve_here(job, loaded, announce, worker=place["worker"], lifeline=sys.stdin.fileno())
     except Exception as error:
         # The last place in this process: as on the command line, one line, and a traceback for who wants it.
         if job.http.verbose:

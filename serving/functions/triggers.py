@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import GraphError, near
-from ..doors.cron import Cron
-from ..doors.wiring import START, Wire, Wiring
 from ..engine.clock import SystemClock
+
+if TYPE_CHECKING:
+    from ..doors.cron import Cron
+    from ..doors.wiring import Wire, Wiring
 
 logger = logging.getLogger("millrace.stream")
 
@@ -34,7 +36,8 @@ ELSEWHERE = (
     "workerTerminationTimeout",
 )  # fmt: skip
 """What Nuclio's triggers of streams have, which says how a deployed function runs, and means nothing here."""
-LOGINS = ("sasl", "tls", "accessKey")
+LOGINS = ("accessKey",)
+"""What of these says how to log in; ``sasl`` and ``tls`` have become options, see :mod:`.logins`."""
 CRON = ("interval", "schedule", "body", "headers", "path", "method")
 
 
@@ -113,6 +116,8 @@ def cron_triggers(declared: Mapping[str, Any]) -> list[Cron]:
 
 
 def _cron(trigger: Trigger) -> Cron:
+    from ..doors.cron import Cron  # noqa: PLC0415 - for start-up: few functions have clocks
+
     settings = {key: value for key, value in trigger.settings.items() if key not in ELSEWHERE and key != "event"}
     settings |= trigger.settings.get("event") or {}
     for name in settings:
@@ -135,6 +140,8 @@ def stream_triggers(declared: Mapping[str, Any], wiring: Wiring) -> list[Wire]:
 
 
 def _wires(trigger: Trigger, wiring: Wiring) -> list[Wire]:
+    from ..doors.wiring import START  # noqa: PLC0415 - for start-up: few functions have streams
+
     settings = dict(trigger.settings)
     for name in [name for name in settings if name in ELSEWHERE]:
         if name in LOGINS:

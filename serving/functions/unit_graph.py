@@ -60,6 +60,16 @@ def parts_of(graph: dict[str, Any], children: list[str], *, name: str, target: T
     return _in_order(_part(graph, "", name), [_part(graph, child, name) for child in running])
 
 
+def place_catchers(graph: dict[str, Any], places: Mapping[str, str]) -> None:
+    """Write into catchers in which functions they run, so that each function gets those that it needs.
+
+    :param places: by the names from the root on
+    """
+    for path, step in steps(graph):
+        if path in places:
+            step["function"] = places[path]
+
+
 def complete_addresses(graph: dict[str, Any], target: Target) -> None:
     """Write complete addresses into the queue steps of a graph."""
     for path, queue, flow in list(queues(graph)):

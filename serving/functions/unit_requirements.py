@@ -11,6 +11,7 @@ from ... import __version__
 from ...errors import SpecError
 
 NAME = re.compile(r"\s*([A-Za-z0-9][-A-Za-z0-9._]*)\s*(?:\[([^\]]*)\])?")
+FILE = re.compile(r"\s*(-[rce]|--(requirement|constraint|editable)\b|\.{1,2}/|file:)")
 EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
@@ -23,6 +24,24 @@ def millrace_requirement(extras: Iterable[str], *, wheel: str | None = None) -> 
     listed = ",".join(sorted(set(extras)))
     suffix = f"[{listed}]" if listed else ""
     return f"./{wheel}{suffix}" if wheel else f"millrace{suffix}=={__version__}"
+
+
+def check_requirements(requirements: Iterable[str], *, function: str) -> None:
+    """Refuse what ``pip`` would look for in files of this machine.
+
+    :raises SpecError: a requirement names a file
+
+    >>> check_requirements(["-r a.txt"], function="f")
+    Traceback (most recent call last):
+    millrace.errors.SpecError: function 'f': the requirement '-r a.txt' is a file of this machine, and not there when \
+packages are installed; name the packages themselves
+    """
+    for one in requirements:
+        if FILE.match(one):
+            raise SpecError(
+                f"function '{function}': the requirement '{one}' is a file of this machine, and not there when "
+                "packages are installed; name the packages themselves"
+            )
 
 
 def check_imports(imports: Mapping[str, str], own: set[str], requirements: Iterable[str], *, function: str) -> None:

@@ -29,12 +29,14 @@ def outside_streams(declared: Mapping[str, Any], function: str, child: str, targ
     found = []
     for name, given in declared.items():
         attributes = given.get("attributes") or {}
-        wires = stream_triggers({name: dict(given)}, Wiring(function, child or "*"))
+        # Secrets come to the place where the function runs, so that each is taken to exist.
+        wires = stream_triggers({name: dict(given)}, Wiring(function, child or "*", secret=lambda name: ""))
         for number, wire in enumerate(wires):
             url = reachable(wire.url, f"trigger '{name}'", target)
             stream = Stream(
                 name=name if len(wires) == 1 else f"{name}-{number + 1}", url=url,
-                partitions=wire.settings.partitions or 1,
+                partitions=wire.settings.partitions or 1, options=given.get("options") or {},
+                secrets=given.get("secrets") or {},
             )  # fmt: skip
             workers = next((given[key] for key in WORKERS if given.get(key)), None)
             extra = {key: one for key, one in attributes.items() if key not in IN_TRIGGERS and one is not None}
@@ -69,9 +71,14 @@ def triggers_to_read(streams: list[StreamTrigger]) -> dict[str, dict[str, Any]]:
     """The triggers for the function's own spec, from which it knows what it reads."""
     return {
         one.name: {"kind": "stream", "url": one.stream.url, "group": one.group, "start": one.start,
-                   "shards": one.stream.partitions}
+                   "shards": one.stream.partitions, **_login(one.stream)}
         for one in streams
     }  # fmt: skip
+
+
+def _login(stream: Stream) -> dict[str, Any]:
+    given = {"options": dict(stream.options), "secrets": dict(stream.secrets)}
+    return {name: one for name, one in given.items() if one}
 
 
 def needs_v3io_key(graph: Mapping[str, Any], outside: list[StreamTrigger]) -> bool:
@@ -81,7 +88,8 @@ def needs_v3io_key(graph: Mapping[str, Any], outside: list[StreamTrigger]) -> bo
     return any(url.startswith("v3io") for url in (*keyless, *(one.stream.url for one in outside)))
 
 
-def secrets_of_streams(graph: Mapping[str, Any]) -> list[str]:
-    """The names of the secrets that are options of a graph's queues."""
+def secrets_of_streams(graph: Mapping[str, Any], outside: list[StreamTrigger]) -> list[str]:
+    """The names of the secrets that are options of a graph's queues, and of the streams that feed it from outside."""
     found = [name for _, queue, _ in queues(graph) for name in (settings_of(queue).get("secrets") or {}).values()]
+    found += [name for one in outside for name in one.stream.secrets.values()]
     return list(dict.fromkeys(found))

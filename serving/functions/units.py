@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import GraphError, SpecError
-from ..deploy.names import LONGEST_PROJECT, check_labels, check_name
+from ..deploy.names import LONGEST_PROJECT, check_image, check_labels, check_name, check_variables
 from ..deploy.streams import EXTRAS, reachable
 from ..deploy.target import Target
 from ..deploy.trigger import STREAM_KINDS, StreamTrigger, read_triggers
 from ..deploy.unit import READINESS_SECONDS, Unit
+from ..graph.catching import catcher_places
 from ..graph.checks import raise_first
 from .check import function_problems
 from .spec import FunctionSpec
 from .text import dump_yaml
 from .unit_code import Code
-from .unit_graph import Part, holds_pickles, parts_of, take_models
+from .unit_graph import Part, holds_pickles, parts_of, place_catchers, take_models
 from .unit_pickles import modules_in
-from .unit_requirements import check_imports, millrace_requirement
+from .unit_requirements import check_imports, check_requirements, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
 from .unit_streams import clocks, needs_v3io_key, outside_streams, secrets_of_streams, triggers_to_read
 
@@ -54,6 +55,7 @@ def units_of(function: ServingFunction, target: Target, *, pickle: bool = False)
     raise_first(function_problems(function, []))
     values = _plain(function, pickle=pickle)
     spec = values["spec"]
+    place_catchers(spec["graph"], catcher_places(function.graph))
     for name in STREAMS:
         if spec.get(name):
             spec[name] = reachable(spec[name], f"the {name.replace('_', ' ')}", target)
@@ -69,6 +71,10 @@ def _check(unit: Unit) -> None:
     """Refuse what the target refuses of a unit."""
     check_name(unit.full_name if unit.target.name == "nuclio" else unit.name, what="function")
     check_labels(unit.labels, function=unit.name)
+    check_variables(unit.env, function=unit.name)
+    if unit.base_image is not None:
+        check_image(unit.base_image)
+    check_requirements(unit.requirements[1:], function=unit.name)
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if unit.trusted and unit.python != here:
         raise SpecError(
@@ -157,6 +163,7 @@ class _Maker:
         spec = self.values["spec"]
         urls = [*self._urls(), *(spec[name] for name in STREAMS if spec.get(name))]
         extras = {EXTRAS[scheme] for url in urls if (scheme := url.partition("://")[0]) in EXTRAS}
+        extras |= {"cron" for name in self._clocks_inside() if "schedule" in self.clocks[name]["attributes"]}
         listed = [self.parent, *(self.function.spec.functions[name].spec for name in self._functions())]
         users = [one for spec in listed for one in spec.build.requirements]
         return tuple(dict.fromkeys([millrace_requirement(extras, wheel=self.target.wheel), *users]))
@@ -165,7 +172,7 @@ class _Maker:
         return [*self.part.writes, *(one.stream.url for one in (*self.part.reads, *self.outside))]
 
     def _secrets(self) -> dict[str, str]:
-        of_streams = secrets_of_streams(self.part.graph)
+        of_streams = secrets_of_streams(self.part.graph, self.outside)
         uses_v3io = needs_v3io_key(self.part.graph, self.outside)
         name = self.part.name
         found = secrets_of(self.parent, self.target, function=name, uses_v3io=uses_v3io, others=of_streams)

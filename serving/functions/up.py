@@ -25,10 +25,12 @@ from ..doors.stream_run import run_streams
 from ..doors.streams import RealStreams
 from ..doors.wiring import Wiring
 from ..engine.engine import Engine
+from ..graph.catching import catching_problems
 from ..graph.checks import problems, raise_first
 from .example import command_to_try
 from .function import ServingFunction
 from .load import load_target
+from .logins import keep_logins
 from .logs import set_up_logging
 from .real import DEFAULT_FOLDER, StreamsAt
 from .runtime import make_engine
@@ -113,7 +115,11 @@ def up(
 
 def _check(function: ServingFunction) -> None:
     """Find what can be found to be wrong before any process is started."""
-    raise_first([*problems(function.graph, function.spec.functions), *queue_problems(function.graph, function.name)])
+    graph = function.graph
+    keep_logins(function.spec)
+    raise_first([
+        *problems(graph, function.spec.functions), *queue_problems(graph, function.name), *catching_problems(graph),
+    ])  # fmt: skip
     for name, one in {PARENT: function, **function.spec.functions}.items():
         stream_triggers(one.spec.triggers, Wiring(function.name, name, secret=lambda name: ""))
         cron_triggers(one.spec.triggers)
@@ -177,7 +183,7 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
     function, sources = load_target(job.target, trusted=job.trusted)
     engine, streams = make_engine(
         function, sources, current_function=job.function, verbose=job.verbose or None,
-        streams_at=StreamsAt(Path(job.folder)),
+        streams_at=StreamsAt(Path(job.folder), RealStreams),
     )  # fmt: skip
     assert isinstance(streams, RealStreams)  # noqa: S101 - as `streams_at` says
     engine.context.worker_id = worker
@@ -191,7 +197,6 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
     settings = HttpSettings(
         host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose, reuse_port=True
     )  # fmt: skip
-    streams.drain_seconds = job.drain_seconds
     with StopRequest(job.drain_seconds) as stop:
         # It is started again, and reads again where it stopped.
         streams.on_fault = lambda error: stop.request()

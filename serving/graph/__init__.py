@@ -4,7 +4,6 @@ from typing import Any
 
 from .checks import problems, validate
 from .flow import FlowStep
-from .mermaid import to_mermaid
 from .options import StepOptions
 from .router import RouterStep
 from .step import VIEWS, QueueStep, Step, TaskStep
@@ -18,4 +17,10 @@ def _plot(*arguments: Any, **attributes: Any) -> Any:
     return plot(*arguments, **attributes)
 
 
-VIEWS.update(plot=_plot, to_mermaid=to_mermaid)
+def _to_mermaid(*arguments: Any) -> str:
+    from .mermaid import to_mermaid  # noqa: PLC0415 - loaded when something is drawn
+
+    return to_mermaid(*arguments)
+
+
+VIEWS.update(plot=_plot, to_mermaid=_to_mermaid)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import SpecError, UnknownStep, near
 from .flow import FlowStep
+from .logins import queue_login
 from .options import StepOptions
 from .plain import to_plain, unpickled
 from .router import RouterStep
@@ -34,8 +35,9 @@ def to_dict(step: Step, *, pickle: bool = False) -> dict[str, Any]:
     {'kind': 'flow', 'steps': {'double': {'kind': 'task', 'handler': '(event * 2)', 'responder': True}}}
     """
     found: dict[str, Any] = {"kind": step.kind}
+    logins = queue_login(step)[0] if isinstance(step, QueueStep) else {}  # without passwords
     for field in sorted(fields(step), key=_place):
-        value = getattr(step, field.name)
+        value = logins.get(field.name, getattr(step, field.name))
         if field.name in NOT_WRITTEN or _is_default(field, value):
             continue
         if field.name in LAST:

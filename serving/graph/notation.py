@@ -13,7 +13,7 @@ QUEUE_ARGUMENTS = ("path", "shards", "retention_in_hours", "trigger_args")
 QUEUE_BACKEND_ARGUMENTS = (
     "group", "kafka_brokers", "kafka_bootstrap_servers", "access_key", "dead_letters", "dead_letter", "ordering",
     "retries", "backoff_seconds", "on_failure", "max_in_flight", "commit_seconds", "drain_seconds", "start",
-    "retention_bytes", "options", "secrets", "content_type",
+    "exactly_once", "retention_bytes", "options", "secrets", "content_type",
 )  # fmt: skip
 
 

@@ -40,6 +40,11 @@ class RouterStep(TaskStep):
     def _summary(self) -> str:
         return ", ".join(part for part in (super()._summary(), f"routes={list(self.routes)}") if part)
 
+    @property
+    def _called(self) -> str:
+        """How errors name it: the router that is the whole graph may have no name."""
+        return f"router '{self.name}'" if self.name else "the router"
+
     def add_route(
         self,
         key: str,
@@ -62,27 +67,30 @@ class RouterStep(TaskStep):
         warn_inert(creation_strategy=creation_strategy)
         if route is None:
             if class_name is None and handler is None:
-                raise GraphError(f"router '{self.name}', route '{key}': give route=, class_name= or handler=")
-            route = make_route(class_name, handler, class_args, where=f"router '{self.name}', route '{key}'")
+                raise GraphError(f"{self._called}, route '{key}': give route=, class_name= or handler=")
+            route = make_route(class_name, handler, class_args, where=f"{self._called}, route '{key}'")
         elif class_args or class_name is not None or handler is not None:
-            raise GraphError(f"router '{self.name}', route '{key}': route= is complete, it takes no further arguments")
+            raise GraphError(f"{self._called}, route '{key}': route= is complete, it takes no further arguments")
         settings = {"function": function, "full_event": full_event, "input_path": input_path,
                     "result_path": result_path, "options": options}  # fmt: skip
         for name, value in settings.items():
             if value is not None:
                 setattr(route, name, value)
         if key in self.routes:
-            logger.warning("router '%s': route '%s' is replaced", self.name, key)
+            logger.warning("%s: route '%s' is replaced", self._called, key)
         return self.put(key, route)
 
     def put(self, key: str, route: Step) -> Step:
         """Set the route of a key."""
         if not isinstance(key, str) or not key or "/" in key:
-            raise GraphError(f"router '{self.name}': a route's key is a text without '/', not {key!r}")
+            raise GraphError(f"{self._called}: a route's key is a text without '/', not {key!r}")
         if not isinstance(route, Step):
-            raise GraphError(f"router '{self.name}', route '{key}': route= is a step, not a {type(route).__name__}")
+            raise GraphError(
+                f"{self._called}, route '{key}': route= is a step, not a {type(route).__name__}; "
+                "a class, or its name, is given as class_name="
+            )
         if route.parent is not None:
-            raise GraphError(f"router '{self.name}', route '{key}': step '{route.full_name}' is already in a flow")
+            raise GraphError(f"{self._called}, route '{key}': step '{route.full_name}' is already in a flow")
         route.name = key
         self.routes[key] = route
         return route
@@ -110,7 +118,7 @@ class RouterStep(TaskStep):
 
     def __getitem__(self, key: str) -> Step:
         if key not in self.routes:
-            raise KeyError(f"router '{self.name}' has no route '{key}'{near(key, self.routes)}")
+            raise KeyError(f"{self._called} has no route '{key}'{near(key, self.routes)}")
         return self.routes[key]
 
     def __delitem__(self, key: str) -> None:

@@ -14,10 +14,11 @@ from ...errors import BadRequest, InvalidInput
 from ..engine.event import Event, Response
 from .headers import BINARY_HEADER
 from .outputs import encode_outputs
-from .tensors import decode_inputs, join_binary
+from .tensors import decode_inputs, is_tensor_request, join_binary
 from .usual import read_usual, write_usual
 
 BINARY_TYPE = "application/octet-stream"
+NO_CHUNKS: list[bytes] = []
 NO_INPUTS = (str, bytes, int, float, bool, type(None))
 
 
@@ -35,7 +36,26 @@ class Asked:
 
 
 PLAIN = Asked()
-TENSORS = Asked(tensors=True)
+USUAL = Asked(tensors=True)
+"""Of a request whose tensors are usual, and so hold numbers: not one is empty."""
+
+
+def read_request(body: Any) -> tuple[Any, Asked]:
+    """A request in either dialect, its tensors as arrays where it has any, and how the answer is wanted.
+
+    >>> read_request({"inputs": [[1, 2]]})
+    ({'inputs': [[1, 2]]}, Asked(tensors=False, requested=None, binary=False))
+    """
+    inputs = body.get("inputs") if body.__class__ is dict else None
+    if inputs.__class__ is list and inputs:
+        kind = inputs[0].__class__
+        if kind is list:
+            return body, PLAIN
+        if kind is dict and "parameters" not in body and "outputs" not in body:
+            arrays = read_usual(inputs)
+            if arrays is not None:
+                return {**body, "inputs": arrays}, USUAL
+    return read_tensors(body) if is_tensor_request(body) else (body, PLAIN)
 
 
 def read_tensors(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
@@ -47,9 +67,6 @@ def read_tensors(body: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
     >>> body["inputs"].tolist(), asked.tensors
     ([1, 2], True)
     """
-    if "parameters" not in body and "outputs" not in body:
-        inputs = read_usual(body["inputs"])
-        return {**body, "inputs": decode_inputs(body) if inputs is None else inputs}, TENSORS
     parameters = body.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise InvalidInput("the request's 'parameters' must be an object")
@@ -137,8 +154,14 @@ def write_tensors(
     parameters: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
     """The answer in tensors; a :class:`Response` in bytes where the request asks for binary outputs."""
-    names = [one["name"] for one in declared if "name" in one] if declared else []
-    tensors, chunks = _encode(outputs, asked, names)
+    names = [one["name"] for one in declared if "name" in one] if declared else ()
+    usual = None
+    if asked.requested is None and not asked.binary and len(names) < 2:
+        usual = write_usual(names[0] if names else "output-0", outputs)
+    if usual is not None:
+        tensors, chunks = [usual], NO_CHUNKS
+    else:
+        tensors, chunks = encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)
     answer: dict[str, Any] = {"model_name": name, "id": answer_id, "outputs": tensors}
     if version:
         answer["model_version"] = version
@@ -149,11 +172,3 @@ def write_tensors(
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     body, length = join_binary(head, chunks)
     return Response({BINARY_HEADER: str(length)}, body, BINARY_TYPE)
-
-
-def _encode(outputs: Any, asked: Asked, names: list[str]) -> tuple[list[dict[str, Any]], list[bytes]]:
-    if asked is TENSORS and len(names) < 2:
-        usual = write_usual(names[0] if names else "output-0", outputs)
-        if usual is not None:
-            return [usual], []
-    return encode_outputs(outputs, requested=asked.requested, names=names, binary_default=asked.binary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +20,8 @@ from .match import METADATA_PATHS, PREFIX, VERSIONS, route_key, split_path
 
 HEALTH_PREFIX = "/v2/health"
 EXTENSIONS = ["binary_tensor_data"]
+MOST_WAYS = 1000
+"""Paths whose way is remembered."""
 HOOKS = ("parse_event", "preprocess", "postprocess", "handle", "_handle_event")
 
 
@@ -77,6 +80,7 @@ class BaseModelRouter:
         self._parses = own.parse_event is not base.parse_event
         self._before = own.preprocess is not base.preprocess
         self._after = own.postprocess is not base.postprocess
+        self._ways: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._route: Callable[[Event], Any] = (
             self.handle if own._handle_event is base._handle_event else self._handle_event
         )
@@ -233,6 +237,12 @@ class ModelRouter(BaseModelRouter):
             return inner.path_to_try and f"{path}{inner.path_to_try.removeprefix(inner.url_prefix)}"
         return f"{path}/infer"
 
+    @cached_property
+    def _is_by_path(self) -> bool:
+        """Whether a path of a model always leads the same way; a subclass may look at more than the path."""
+        own = type(self)
+        return own.match is ModelRouter.match and own.rest is BaseModelRouter.rest
+
     def match(self, rest: tuple[str, ...], body: Any) -> tuple[str, tuple[str, ...]]:
         """The key of the route for the segments of a path, and the segments behind it. Pure.
 
@@ -256,9 +266,19 @@ class ModelRouter(BaseModelRouter):
 
     def handle(self, event: Event) -> Event | Awaitable[Event]:
         """Send the event to its route."""
+        way = self._ways.get(event.path) if event._rest is None else None
+        if way is not None and (route := self._routes.get(way[0])) is not None:
+            event._rest = way[1]
+            return route.run(event)
+        return self._find(event)
+
+    def _find(self, event: Event) -> Event | Awaitable[Event]:
+        path = event.path if event._rest is None and self._is_by_path else None
         rest = self.rest(event)
         if not rest and event.method == "GET":
             event.body = {"models": list(self.routes)}
             return event
         key, event._rest = self.match(rest, event.body)
+        if rest and path is not None and len(self._ways) < MOST_WAYS:
+            self._ways[path] = key, event._rest
         return self._routes[key].run(event)

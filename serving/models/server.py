@@ -21,11 +21,10 @@ from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event, Response
 from .awaiting import awaiting, settled
-from .dialect import PLAIN, Asked, check_request, id_of, read_tensors, write_plain, write_tensors
+from .dialect import PLAIN, USUAL, Asked, check_request, id_of, read_request, write_plain, write_tensors
 from .match import INFER_OPERATIONS, own_rest
 from .model_files import find_model
 from .schema import Declared, check_declaration, check_inputs, rows_by_feature
-from .tensors import is_tensor_request
 from .tracking import Tracker
 
 DICT_OPERATIONS = ("infer_dict", "predict_dict")
@@ -104,8 +103,7 @@ class V2ModelServer:
         self._operations: dict[str, Callable[..., Any]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(own) if name.startswith("op_")
         }
-        self._validates = own.validate is not base.validate
-        self._preprocesses = own.preprocess is not base.preprocess
+        self._prepares = own.validate is not base.validate or own.preprocess is not base.preprocess
         self._postprocesses = own.postprocess is not base.postprocess
         self.logs_results = own.logged_results is not base.logged_results
         hooks = [getattr(self, hook) for hook in HOOKS]
@@ -274,11 +272,9 @@ class V2ModelServer:
         is_tracked = self.context.tracking_sink is not None
         started = self.context.clock.now() if is_tracked else 0.0
         try:
-            if self._preprocesses:
-                request = self.preprocess(request, op)
-            if self._validates:
-                request = self.validate(request, op)
-            else:
+            if self._prepares:
+                request = self.validate(self.preprocess(request, op), op)
+            elif asked is not USUAL:
                 check_request(request, model=self._name)
             if self.inputs:
                 self._check_schema(request)
@@ -329,9 +325,7 @@ class V2ModelServer:
     def _read(self, event: Event, op: str) -> tuple[Any, Asked]:
         if not self.ready:
             self._must_be_ready()
-        request, asked = event.body, PLAIN
-        if is_tensor_request(request):
-            request, asked = read_tensors(request)
+        request, asked = read_request(event.body)
         if op in DICT_OPERATIONS:
             if not self.features:
                 raise BadRequest(f"model '{self.name}' has no features= to order the rows of {op} by")

@@ -1,4 +1,4 @@
-"""The short way for what nearly every tensor request is: JSON tensors of numbers in, one array of numbers out.
+"""The short way for what nearly every tensor request is: tensors of numbers in, one array of numbers out.
 
 It takes only what is certainly right and says ``None`` to all else, so that it needs no errors of its own:
 ``tensors.py`` and ``outputs.py`` know every rule, and read the rest or say what is wrong with it. For a tensor of a few
@@ -32,30 +32,34 @@ def read_usual(inputs: list[Any]) -> NDArray[Any] | dict[str, NDArray[Any]] | No
     array([1., 2.], dtype=float32)
     >>> read_usual([{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, "2"]}])
     """
-    arrays: dict[str, NDArray[Any]] = {}
     try:
+        if len(inputs) == 1:
+            return _array(inputs[0])
+        arrays: dict[str, NDArray[Any]] = {}
         for tensor in inputs:
-            name, (dtype, code) = tensor["name"], _FORMATS[tensor["datatype"]]
-            if name.__class__ is not str or not name or name in arrays or "parameters" in tensor:
+            array = _array(tensor)
+            if array is None or tensor["name"] in arrays:
                 return None
-            array = _array(tensor["data"], tensor["shape"], dtype, code)
-            if array is None:
-                return None
-            arrays[name] = array
+            arrays[tensor["name"]] = array
     except (KeyError, TypeError):
         return None
-    return array if len(arrays) == 1 else arrays
+    return arrays
 
 
-def _array(data: Any, shape: Any, dtype: np.dtype[Any], code: str) -> NDArray[Any] | None:
-    if data.__class__ is not list or shape.__class__ is not list:
+def _array(tensor: Any) -> NDArray[Any] | None:
+    name, data, shape, (dtype, code) = tensor["name"], tensor["data"], tensor["shape"], _FORMATS[tensor["datatype"]]
+    if name.__class__ is not str or not name or "parameters" in tensor:
         return None
-    values = _flat(data, shape) if data and data[0].__class__ is list else data
+    if shape.__class__ is not list:
+        return None
     count = 1
     for size in shape:
         if size.__class__ is not int or size < 1:
             return None
         count *= size
+    if data.__class__ is not list:
+        return _as_it_is(data, shape, dtype)
+    values = _flat(data, shape) if data and data[0].__class__ is list else data
     if values is None or len(values) != count:
         return None
     try:
@@ -66,6 +70,12 @@ def _array(data: Any, shape: Any, dtype: np.dtype[Any], code: str) -> NDArray[An
     except (struct.error, OverflowError, TypeError, ValueError):
         return None
     return array if is_finite else None
+
+
+def _as_it_is(data: Any, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """What a door has made of binary data, where it is what the tensor says."""
+    is_right = data.__class__ is np.ndarray and data.dtype == dtype and list(data.shape) == shape
+    return data if is_right else None
 
 
 def _flat(rows: list[Any], shape: list[Any]) -> list[Any] | None:

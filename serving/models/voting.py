@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from ...errors import BadStepArguments, InvalidInput, MethodNotAllowed, ModelNotFound, StepError, near
 from ..engine.event import Event, Response
 from .awaiting import settled
-from .dialect import PLAIN, check_request, id_of, read_tensors, write_plain, write_tensors
+from .dialect import PLAIN, check_request, id_of, read_request, write_plain, write_tensors
 from .match import route_key
 from .parallel import ParallelRun
 from .schema import check_declaration
 from .server import BUILT_IN, DICT_OPERATIONS, POSTED
-from .tensors import is_tensor_request
 from .votes import VoteType, decide
 
 ENSEMBLE = "VotingEnsemble"
@@ -144,7 +143,7 @@ class VotingEnsemble(ParallelRun):
 
     async def _vote(self, event: Event, op: str) -> Any:
         answer_id = id_of(event)
-        request, asked = read_tensors(event.body) if is_tensor_request(event.body) else (event.body, PLAIN)
+        request, asked = read_request(event.body)
         # Rows as dicts are put in order by each model, which knows its features.
         event.body = request if op in DICT_OPERATIONS else check_request(request, model=self.name)
         event._rest = (op,)

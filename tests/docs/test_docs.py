@@ -56,7 +56,15 @@ def test_links_of_the_page_lead_to_files(page):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("module", [millrace, millrace.serving, millrace.steps], ids=lambda module: module.__name__)
+def test_every_page_is_linked_from_the_readme():
+    linked = {(ROOT / target).resolve() for target in LINK.findall(PAGES[0].read_text(encoding="utf-8"))}
+    assert set(PAGES[1:]) <= linked
+
+
+MODULES = [millrace, millrace.serving, millrace.steps, millrace.queues]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_manual_mentions_every_public_name(module):
     manual = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     missing = [name for name in module.__all__ if name[0] != "_" and not re.search(rf"\b{re.escape(name)}\b", manual)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -78,11 +79,16 @@ def make_keys() -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+    """A port that nobody listens on now.
+
+    It is none of those that the system gives to outgoing connections (from 32,768 on): one of them could take the
+    port of a broker that was killed, and it would not start again.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as taken:
+            if taken.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise BrokerMissing("there is no free port between 20000 and 32000")
 
 
 class Broker:
@@ -208,8 +214,8 @@ def begin() -> Broker:
 
 
 def end(broker: Broker) -> None:
-    """Stop a broker and remove its data."""
-    broker.stop()
+    """Stop a broker and remove its data, which it need not write any more."""
+    broker.kill()
     shutil.rmtree(broker.folder, ignore_errors=True)
     say("the broker is stopped")
 

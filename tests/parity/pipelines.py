@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import nuclio_worker
 from nuclio_worker import Worker
+from up_process import Up, pickle_of
 from ways_in import Reply, Request
 
 from millrace.queues.address import open_queue
@@ -32,7 +33,7 @@ def mock(make, folder):
 
         def out(count):
             server.wait_for_completion()
-            return [(message.value, message.headers) for message in server.queue(OUT).messages]
+            return [(message.key, message.value, message.headers) for message in server.queue(OUT).messages]
 
         yield ask, out
 
@@ -43,12 +44,29 @@ def http(make, folder):
     engine, streams = make_engine(make(), [], streams_at=StreamsAt(folder))
     with running(engine, streams, settings=HttpSettings(port=0)) as server:
 
-        def ask(request):
-            sent = urllib.request.Request(server.url + request.target, request.body, request.named)
-            with urllib.request.urlopen(sent, timeout=10) as answer:
-                return Reply.of(answer.status, answer.headers["Content-Type"], answer.read(), answer.headers)
+        yield client(server.url), lambda count: written(folder, OUT, count)
 
-        yield ask, lambda count: written(folder, OUT, count)
+
+@contextmanager
+def up(make, folder):
+    """`millrace up FILE --streams FOLDER`: a process for the parent, and one for the child."""
+    fleet = Up(pickle_of(make), folder)
+    try:
+        yield client(fleet.url), lambda count: written(folder, OUT, count)
+    finally:
+        fleet.stop()
+        fleet.wait()
+
+
+def client(url):
+    """Asks a server over HTTP."""
+
+    def ask(request):
+        sent = urllib.request.Request(url + request.target, request.body, request.named)
+        with urllib.request.urlopen(sent, timeout=10) as answer:
+            return Reply.of(answer.status, answer.headers["Content-Type"], answer.read(), answer.headers)
+
+    return ask
 
 
 @contextmanager
@@ -74,8 +92,8 @@ def nuclio(make, folder):
         yield ask, out
 
 
-PIPELINES = {"mock": mock, "http": http, "nuclio": nuclio}
-"""By name. `millrace up` becomes one more of them."""
+PIPELINES = {"mock": mock, "http": http, "up": up, "nuclio": nuclio}
+"""By name."""
 
 
 def messages(folder, topic, count=0):
@@ -101,8 +119,8 @@ def ends(folder, topic):
 
 
 def written(folder, topic, count):
-    """Values and headers of a topic's messages, once it holds so many."""
-    return [(one.value, one.headers) for one in messages(folder, topic, count)]
+    """Keys, values and headers of a topic's messages, once it holds so many."""
+    return [(one.key, one.value, one.headers) for one in messages(folder, topic, count)]
 
 
 def post(body):

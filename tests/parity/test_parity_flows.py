@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from ways_in import DOORS, EVENT_ID, Reply, Request, every_door
+from ways_in import DOORS, EVENT_ID, REACHED_BY_CLIENTS, Reply, Request, every_door
 
 import millrace
 from millrace.errors import BadRequest, TooManyRequests
@@ -47,18 +47,6 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
-def test_an_answer_has_the_same_bytes_behind_every_door(name, is_async):
-    answer, body, expected = ANSWERS[name]
-
-    async def handler(body):
-        await asyncio.sleep(0)
-        return answer(body)
-
-    assert asked(flow(handler if is_async else answer), Request(body=body)) == Reply(*expected)
-
-
 RESPONSES = {
     "status": (Response(body={"a": 1}, status_code=201), Reply(201, JSON, b'{"a":1}')),
     "text": (Response(body="gone", status_code=410), Reply(410, TEXT, b"gone")),
@@ -75,11 +63,58 @@ RESPONSES = {
     "not modified": (Response(headers={"ETag": '"1"'}, status_code=304), Reply(304, None, b"", (("etag", '"1"'),))),
 }  # fmt: skip
 
+FAILURES = {"request": (BadRequest, 400), "value": (ValueError, 500), "exit": (SystemExit, 500),
+            "many": (TooManyRequests, 429)}  # fmt: skip
+
+
+def fail(kind):
+    raise kind("no shop 7")
+
+
+# One step answers all of these: so all are asked of one graph, which is started once.
+STEPS = {
+    **{name: answer for name, (answer, _, _) in ANSWERS.items()},
+    **{f"response: {name}": lambda body, given=given: given for name, (given, _) in RESPONSES.items()},
+    **{f"failure: {name}": lambda body, kind=kind: fail(kind) for name, (kind, _) in FAILURES.items()},
+    "what no JSON says": lambda body: {"x": object()},
+}
+
+
+def plain(asked):
+    return STEPS[asked["step"]](asked["body"])
+
+
+async def awaited(asked):
+    await asyncio.sleep(0)
+    return plain(asked)
+
+
+def to_step(name, body=b"1"):
+    return Request(body=b'{"step":%b,"body":%b}' % (json.dumps(name).encode(), body))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("handler", [plain, awaited])
+def test_an_answer_has_the_same_bytes_behind_every_door(name, handler):
+    _, body, expected = ANSWERS[name]
+    assert asked(flow(handler), to_step(name, body)) == Reply(*expected)
+
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_a_response_keeps_its_status_headers_and_body_behind_every_door(name):
-    response, expected = RESPONSES[name]
-    assert asked(flow(lambda body: response), Request(body=b"1")) == expected
+    assert asked(flow(plain), to_step(f"response: {name}")) == RESPONSES[name][1]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_has_the_same_status_and_text_behind_every_door(name):
+    found = asked(flow(plain), to_step(f"failure: {name}"))
+    assert (found.status, found.content_type) == (FAILURES[name][1], JSON)
+    assert "no shop 7" in json.loads(found.body)["error"]
+
+
+def test_an_answer_that_can_not_be_sent_is_the_same_error_behind_every_door():
+    found = asked(flow(plain), to_step("what no JSON says"))
+    assert (found.status, found.content_type) == (500, JSON)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +128,7 @@ def test_a_response_keeps_its_status_headers_and_body_behind_every_door(name):
         (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}, b"a=1"), (b"plain", {}, b"plain"),
         (b"5", {"Content-Type": "text/plain"}, "5"), (b"\xe9", {"Content-Type": "text/plain; charset=latin-1"}, "é"),
         (b"\x00\xff", {"Content-Type": "application/octet-stream"}, b"\x00\xff"), (b"", {}, None),
-        (b"", {"Content-Type": "application/json"}, None),
+        (b"", {"Content-Type": "application/json"}, None), (b"null", {"Content-Type": "application/json"}, None),
         (b"[null, 1e3]", {"Content-Type": "application/json"}, [None, 1e3]),
         (b'"5"', {"Content-Type": "application/json"}, "5"),
     ],
@@ -113,7 +148,7 @@ def test_a_step_sees_the_same_body_behind_every_door(body, headers, seen):
     ],
 )  # fmt: skip
 def test_a_body_that_is_not_what_it_says_is_refused_alike_by_every_door(body, content_type):
-    found = asked(flow(lambda body: "ran"), Request(body=body, headers={"Content-Type": content_type}))
+    found = asked(flow(repr), Request(body=body, headers={"Content-Type": content_type}))
     expected = (200, TEXT) if body == b'{"a": 1} ' else (400, JSON)
     assert (found.status, found.content_type) == expected
 
@@ -132,28 +167,6 @@ def test_a_step_sees_the_same_request_behind_every_door(target):
     query = [["size", "4"], ["tag", ""]] if "?" in target else []
     expected = [[path, method, "7", EVENT_ID, query] for method in ("POST", "PUT", "DELETE")]
     assert [json.loads(one.body) for one in replies] == expected
-
-
-def fails(kind, *args):
-    def step(body):
-        raise kind(*args)
-
-    return step
-
-
-@pytest.mark.parametrize(
-    ("kind", "status"), [(BadRequest, 400), (ValueError, 500), (SystemExit, 500), (TooManyRequests, 429)]
-)
-def test_a_failure_has_the_same_status_and_text_behind_every_door(kind, status):
-    with every_door(flow(fails(kind, "no shop 7"))) as ask:
-        found = ask(Request(body=b"1"))
-    assert (found.status, found.content_type) == (status, JSON)
-    assert "no shop 7" in json.loads(found.body)["error"]
-
-
-def test_an_answer_that_can_not_be_sent_is_the_same_error_behind_every_door():
-    found = asked(flow(lambda body: {"x": object()}), Request(body=b"1"))
-    assert (found.status, found.content_type) == (500, JSON)
 
 
 def test_a_filtered_event_is_204_behind_every_door():
@@ -192,42 +205,53 @@ STREAMS = {
 }  # fmt: skip
 
 
+
+CHUNKS = {
+    **{name: chunks for name, (chunks, _, _) in STREAMS.items()},
+    "broken": [ValueError("no more")], "broken later": [{"n": 1}, ValueError("no more")],
+    "no JSON": [object()], "no JSON later": [{"n": 1}, object()],
+}  # fmt: skip
+
+
+def plain_stream(name):
+    for chunk in CHUNKS[name]:
+        if isinstance(chunk, Exception):
+            raise chunk
+        yield chunk
+
+
+async def awaiting_stream(name):
+    for chunk in plain_stream(name):
+        await asyncio.sleep(0)
+        yield chunk
+
+
+def to_stream(name, accept="*/*"):
+    headers = {"Content-Type": "application/json", "Accept": accept}
+    return Request(body=json.dumps(name).encode(), headers=headers)
+
+
 @pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
-def test_a_stream_has_the_same_bytes_behind_every_door(name, is_async):
-    chunks, accept, expected = STREAMS[name]
-
-    def plain(body):
-        yield from chunks
-
-    async def awaiting(body):
-        for chunk in chunks:
-            await asyncio.sleep(0)
-            yield chunk
-
-    request = Request(body=b"1", headers={"Content-Type": "application/json", "Accept": accept})
-    found = asked(flow(awaiting if is_async else plain), request)
+@pytest.mark.parametrize("handler", [plain_stream, awaiting_stream])
+def test_a_stream_has_the_same_bytes_behind_every_door(name, handler):
+    _, accept, expected = STREAMS[name]
+    found = asked(flow(handler), to_stream(name, accept))
     assert (found.status, found.content_type, found.body) == (200, *expected)
     assert dict(found.headers)["cache-control"] == "no-cache"
 
 
-@pytest.mark.parametrize("after", [0, 1])
-def test_a_stream_that_fails_says_so_alike_behind_every_door(after):
-    def chunks(body):
-        yield from [{"n": 1}][:after]
-        raise ValueError("no more")
-
-    found = asked(flow(chunks), Request(body=b"1"))
-    assert (found.status, found.content_type) == ((200, "application/x-ndjson") if after else (500, JSON))
+@pytest.mark.parametrize(
+    ("name", "start"), [("broken", (500, JSON)), ("broken later", (200, "application/x-ndjson"))]
+)
+def test_a_stream_that_fails_says_so_alike_behind_every_door(name, start):
+    found = asked(flow(awaiting_stream), to_stream(name))
+    assert (found.status, found.content_type) == start
     assert "no more" in json.loads(found.body.splitlines()[-1])["error"]
 
 
-@pytest.mark.parametrize("chunks", [[object()], [{"n": 1}, object()]], ids=["first", "second"])
-def test_a_chunk_that_can_not_be_sent_ends_a_stream_alike_behind_every_door(chunks):
-    def stream(body):
-        yield from chunks
-
-    found = asked(flow(stream), Request(body=b"1"))
+@pytest.mark.parametrize("name", ["no JSON", "no JSON later"])
+def test_a_chunk_that_can_not_be_sent_ends_a_stream_alike_behind_every_door(name):
+    found = asked(flow(awaiting_stream), to_stream(name))
     assert (found.status, found.content_type) == (200, "application/x-ndjson")
     assert json.loads(found.body.splitlines()[-1]) == {
         "error": "the stream failed: TypeError: a object can not be written as JSON"
@@ -245,11 +269,9 @@ def test_a_graph_without_a_responder_answers_202_behind_every_door():
 
 @pytest.mark.parametrize("target", ["/", "/v2/health", "/v2"])
 def test_metadata_of_a_flow_is_told_by_the_doors_that_clients_reach(target):
-
-
     replies = set()
-    for name in ("http", "nuclio"):
-        with DOORS[name](flow(lambda body: "ran")) as ask:
+    for name in REACHED_BY_CLIENTS:
+        with DOORS[name](flow(repr)) as ask:
             replies.add(ask(Request(target, method="GET", headers={})))
     (only,) = replies
     assert json.loads(only.body) == {"name": "flow", "version": "0.1.0", "extensions": ["binary_tensor_data"]}

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import aiohttp
 from nuclio_worker import Worker
+from up_process import RUNNING
 
 from millrace.serving import Response
 from millrace.serving.doors.framing import STREAM_HEADERS, framing_for, stream_error
@@ -99,20 +100,34 @@ def _streamed(engine, chunks, accept):
 def http(make):
     """`serve`, on a port of its own, and a real client."""
     engine, streams = make_engine(make(), [])
-    with running(engine, streams, settings=HttpSettings(port=0)) as server, asyncio.Runner() as runner:
+    with running(engine, streams, settings=HttpSettings(port=0)) as server, client(server.url) as ask:
+        yield ask
 
-        async def asked(request):
-            async with (
-                aiohttp.ClientSession(auto_decompress=False) as session,
-                session.request(
-                    request.method, server.url + request.target, data=request.body or None, headers=request.named,
-                    skip_auto_headers=("Content-Type", "Accept"), allow_redirects=False,
-                ) as response,
-            ):  # fmt: skip
-                return Reply.of(
-                    response.status, response.headers.get("Content-Type"), await response.read(), response.headers
-                )
 
+@contextmanager
+def up(make):
+    """`millrace up FILE`: the command, its processes, and a real client."""
+    with client(RUNNING.of(make).url) as ask:
+        yield ask
+
+
+@contextmanager
+def client(url):
+    """Asks a server over HTTP."""
+
+    async def asked(request):
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method, url + request.target, data=request.body or None, headers=request.named,
+                skip_auto_headers=("Content-Type", "Accept"), allow_redirects=False,
+            ) as response,
+        ):  # fmt: skip
+            return Reply.of(
+                response.status, response.headers.get("Content-Type"), await response.read(), response.headers
+            )
+
+    with asyncio.Runner() as runner:
         yield lambda request: runner.run(asked(request))
 
 
@@ -128,8 +143,9 @@ def nuclio(make):
         yield ask
 
 
-DOORS = {"mock": mock, "http": http, "nuclio": nuclio}
-"""By name. What starts a function in another way, such as `millrace up`, becomes one more of them."""
+DOORS = {"mock": mock, "http": http, "up": up, "nuclio": nuclio}
+"""By name."""
+REACHED_BY_CLIENTS = [name for name in DOORS if name != "mock"]
 
 
 @contextmanager

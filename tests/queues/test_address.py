@@ -45,3 +45,18 @@ def test_missing_client_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "v3io", None)
     with pytest.raises(MissingDependency, match=r'v3io: pip install "millrace\[v3io\]"'):
         queue_at("v3io://host/projects/t")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["kafak://u:hush@host/t", "log://u:hush@host/t", "kafka://u:hu/sh@host/t", "kafka://host/a b?password=hush",
+     "v3io://u:hush@host/c/p", "v3io://host/c/p?access_key=hush", "u:hush@host/t", "http://u:hush@host/t"],
+)  # fmt: skip
+def test_secrets_in_an_address_are_in_no_error(url: str) -> None:
+    with pytest.raises(GraphError) as refused:
+        queue_at(url)
+    assert "hush" not in str(refused.value) and "hu/sh" not in str(refused.value)
+
+
+def test_options_are_in_no_repr_of_settings() -> None:
+    assert "hush" not in repr(Settings(options={"sasl_plain_password": "hush", "access_key": "hush"}))

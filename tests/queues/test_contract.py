@@ -37,7 +37,7 @@ async def test_messages_of_a_partition_are_read_in_the_order_of_appending(topic:
     async with topic() as queue:
         for message in numbered(20):
             await queue.append([message])
-        assert values(await queue.read(0, 0)) == [b"%d" % number for number in range(20)]
+        assert values((await read_all(queue))[0]) == [b"%d" % number for number in range(20)]
 
 
 async def test_messages_of_one_call_stay_in_order(topic: Topic) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +83,25 @@ async def test_members_that_join_and_leave_under_load_lose_and_repeat_nothing(cl
         await until(lambda: len(seen) == total)
         await two.stop()
     assert (len(seen), sum(seen.values())) == (total, total)
+
+
+@both_clients
+async def test_messages_in_hand_are_committed_before_their_partition_goes(client: str) -> None:
+    real()
+    url, group = new_topic(), new_group()
+    async with await open_queue(url, settings(client)) as queue, await open_queue(url, settings(client)) as second:
+        await queue.append([Message(b"", b"%d" % number) for number in range(100)])
+        one, other = queue.consumer(group), second.consumer(group)
+        done = {message.partition: Commit(message.offset + 1) for message in await take(one, 100)}
+        joining = asyncio.create_task(take(other, 1))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):  # the heartbeats that tell of the rebalance come five times a second
+                await until(lambda: len(one.assigned) < 4)
+        await one.commit(done)
+        assert not any((await queue.lag(group)).values())
+        while not other.assigned:
+            assert await one.poll(timeout_seconds=0.1) == []
+        joining.cancel()
 
 
 async def write(queue: Queue, total: int) -> None:

@@ -152,3 +152,17 @@ async def test_transaction_takes_no_partition_of_others_and_no_other_kind_of_que
             with pytest.raises(ValueError, match="stays in one cluster"):
                 async with source.transaction(consumer, {}) as transaction:
                     await transaction.append(elsewhere, [Message(b"")])
+
+
+@both_clients
+async def test_marks_of_transactions_at_the_end_are_no_lag(client: str) -> None:
+    async with kafka_queue(client) as source, kafka_queue(client) as target:
+        for number in range(2):
+            async with source.transaction(source.consumer("unused"), {}) as transaction:
+                await transaction.append(target, [Message(b"%d" % number)])
+        await values_when_written(target, 2)
+        group = new_group()
+        await target.commit(group, {0: Commit(0)})
+        assert (await target.lag(group))[0] >= 2
+        await target.commit(group, {0: Commit(3)})  # behind a message, a mark and a message: a mark is left
+        assert ((await target.end_offsets())[0], await target.lag(group)) == (4, {0: 0})

@@ -98,6 +98,12 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_credentials_in_the_endpoint_are_refused_and_not_repeated() -> None:
+    with pytest.raises(GraphError, match="access_key") as caught:
+        queue_at("v3io:///container/path", Settings(options={"endpoint": "https://user:hunter2@host"}))
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_access_key_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("V3IO_ACCESS_KEY", raising=False)
     with pytest.raises(SecretNotFound, match="V3IO_ACCESS_KEY"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import socket
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -17,6 +20,7 @@ from millrace.queues.message import Message
 
 PATH = "/projects/topic"
 QUICK = {"poll_seconds": 0.005, "idle_poll_seconds": 0.02, "heartbeat_seconds": 0.05}
+SOON = {"connect_timeout_seconds": 0.2}
 FUNCTIONS = ("PutRecords", "GetRecords", "SeekShard", "GetItem", "PutItem", "DescribeStream", "CreateStream")
 
 
@@ -101,6 +105,31 @@ async def test_platform_that_stays_away_is_an_error_that_says_what_may_have_been
             with pytest.raises(Unavailable, match=r"may have been written or not after 0\.1 s"):
                 await queue.append(numbered(2))
             assert queue.statistics.buffered == 0
+
+
+async def test_platform_that_is_away_is_said_soon_when_the_queue_is_opened() -> None:
+    queue = queue_at("v3io+http://127.0.0.1:1/projects/topic", Settings(options={"access_key": "k", **SOON}))
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1.*gave up after 0\.2 s.*connect_timeout_seconds"):
+        await queue.open()
+    assert time.monotonic() - started < 5
+
+
+async def test_platform_that_takes_no_connection_is_said_soon() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as taken:
+        for _ in range(3):  # Linux takes one more than the backlog, and leaves the others without an answer
+            taken.enter_context(waiting(server.getsockname()))
+        url = "v3io+http://{}:{}/projects/topic".format(*server.getsockname())
+        with pytest.raises(Unavailable, match="gave up after"):
+            await queue_at(url, Settings(options={"access_key": "k", **SOON})).open()
+
+
+def waiting(address: tuple[str, int]) -> socket.socket:
+    """A socket that connects."""
+    one = socket.socket()
+    one.setblocking(False)
+    one.connect_ex(address)
+    return one
 
 
 async def test_records_that_keep_failing_are_an_error_and_the_others_are_written() -> None:

@@ -141,3 +141,8 @@ def test_choice_without_a_way_to_choose_says_so():
     graph.to(Choice, "choose").to(name="next", handler="(event)").respond()
     with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"Choice needs fn= or a method"):
         server.test(body=1)
+
+
+def test_an_expression_without_the_underscore_is_told_how_it_is_given():
+    with pytest.raises(TypeError, match="not str; an expression or a name is given as _fn="):
+        Map("(event + 1)")

@@ -119,7 +119,7 @@ def test_a_model_that_loads_in_the_background_is_loaded_before_the_request(tmp_p
 def test_wait_waits_for_the_steps_behind_the_answer(tmp_path, capsys):
     target = flow(tmp_path, ".to(name='a', handler='(event)').respond().to('>>', 'out', path='out')")
     assert run(["test", target, "--body", "7", "--wait"]) == 0
-    assert capsys.readouterr() == ("7\n", "queue out: 1 messages\n")
+    assert capsys.readouterr() == ("7\n", "queue out: 1 message\n")
 
 
 def test_wait_fails_when_a_step_behind_the_answer_does(tmp_path, capsys):
@@ -145,3 +145,13 @@ def test_repeat_prints_one_answer_and_the_times(tmp_path, capsys):
 def test_a_request_that_contradicts_itself_is_a_usage_error(tmp_path, capsys, arguments):
     assert run(["test", flow(tmp_path, ".to(name='a', handler='(event)').respond()"), *arguments]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_steps_log_is_shown(tmp_path):
+    target = flow(
+        tmp_path, ".to(name='a', handler='tell').respond()",
+        "def tell(event, context):\n    context.logger.info('heard', event=event)\n    return event\n",
+    )  # fmt: skip
+    command = [sys.executable, "-m", "millrace", "test", target, "--body", "7"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert told.stdout == "7\n" and "INFO millrace.function.demo: heard event=7" in told.stderr

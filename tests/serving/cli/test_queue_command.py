@@ -323,3 +323,19 @@ def test_progress_is_for_terminals_only(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
     assert run(["queue", "replay", url, "--copy-to", f"{url}-2", "--from", "earliest"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_path_without_a_scheme_is_a_place_of_the_embedded_log(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill(f"log://{tmp_path}/some/orders", "first")
+    assert run(["queue", "list", "some"]) == 0 and run(["queue", "show", "some/orders"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"log://{tmp_path}/some/orders", f"log://{tmp_path}/some/orders: 1 message",
+    ]  # fmt: skip
+
+
+def test_list_without_an_address_shows_the_streams_of_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill(f"log://{tmp_path}/.millrace/streams/orders", "first")
+    assert run(["queue", "list"]) == 0
+    assert capsys.readouterr().out == f"log://{tmp_path}/.millrace/streams/orders\n"

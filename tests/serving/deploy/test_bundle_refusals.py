@@ -254,7 +254,7 @@ def test_a_mount_that_is_not_there(tmp_path):
 def test_a_password_in_a_trigger(tmp_path):
     function = plain().add_trigger("t", {"kind": "kafka-cluster", "attributes": {
         "brokers": ["b:9092"], "topics": ["t"], "sasl": {"enable": True, "user": "u", "password": "p"}}})  # fmt: skip
-    assert "password is the value of a secret" in refused(function, tmp_path)
+    assert "'T_SASL_PASSWORD' has no source where it is deployed" in refused(function, tmp_path)
 
 
 # -- numbers, targets, folders -------------------------------------------------------------------------------------
@@ -293,6 +293,28 @@ def test_files_of_somebody_else_are_not_overwritten(tmp_path):
 )
 def test_names_that_the_platform_would_refuse(choices, words, tmp_path):
     assert words in refused(plain(), tmp_path, "kubernetes", **choices)
+
+
+@pytest.mark.parametrize("name", ["LOG LEVEL", "1ST", "", "A=B"])
+def test_an_environment_variable_that_kubernetes_refuses(name, tmp_path):
+    assert f"'{name}' can not name an environment variable" in refused(plain().set_env(name, "x"), tmp_path)
+
+
+def test_a_base_image_that_is_no_name(tmp_path):
+    function = plain()
+    function.spec.build.base_image = "python 3.11"
+    assert "image='python 3.11' is no name of an image" in refused(function, tmp_path)
+
+
+@pytest.mark.parametrize("line", ["-r a.txt", "--requirement=a.txt", "-e .", "./mine", "-c pins.txt", "file:a.whl"])
+def test_a_requirement_that_is_a_file_of_this_machine(line, tmp_path):
+    assert f"the requirement '{line}' is a file" in refused(plain().with_requirements([line]), tmp_path, "docker")
+
+
+@pytest.mark.parametrize("call", ["with_requirements", "with_commands"])
+def test_one_text_is_no_list_of_them(call):
+    with pytest.raises(GraphError, match="is one text; give a list"):
+        getattr(plain(), call)("numpy")
 
 
 def test_a_label_that_kubernetes_refuses(tmp_path):

@@ -81,6 +81,13 @@ def test_limits_and_hardening_are_those_of_the_cluster(tmp_path):
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
 
 
+def test_a_gpu_is_kept_for_the_service_that_needs_it(tmp_path):
+    service = export(flow().with_limits(gpus=2), tmp_path)["services"]["f"]
+    assert service["deploy"]["resources"]["reservations"]["devices"] == [
+        {"driver": "nvidia", "count": 2, "capabilities": ["gpu"]}
+    ]
+
+
 def test_exporting_twice_writes_the_same_bytes(tmp_path):
     def state():
         return {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}

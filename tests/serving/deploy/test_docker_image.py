@@ -135,6 +135,12 @@ def test_a_clock_runs_in_the_container(tmp_path):
     assert "interval: 10s" in (out / "function-spec.yaml").read_text()
 
 
+@pytest.mark.parametrize(("time", "extra"), [({"schedule": "0 3 * * *"}, "[cron]"), ({"interval": "10s"}, "")])
+def test_what_reads_the_schedule_of_a_clock_is_installed(time, extra, tmp_path):
+    _, out = export(flow().add_trigger("tick", {"kind": "cron", **time}), tmp_path)
+    assert (out / "requirements.txt").read_text().startswith(f"millrace{extra}==")
+
+
 def test_pickled_objects_are_trusted_in_the_image_that_holds_them(tmp_path):
     class Counts:
         def do(self, body):

@@ -163,6 +163,19 @@ def test_keda_logs_in_with_a_reference_to_the_password(tmp_path):
     assert container(found)["name"] == user["containerName"]
 
 
+def test_a_queue_may_have_a_name_that_kubernetes_does_not_take(tmp_path):
+    function = millrace.new_function("f")
+    graph = function.set_topology("flow")
+    options = {"security_protocol": "SASL_SSL", "sasl_plain_username": "me"}
+    login = {"options": options, "secrets": {"sasl_plain_password": "PASS"}}
+    graph.to(">>", "Orders_In", path=f"{BROKER}/q", shards=2, trigger_args=login)
+    graph.add_step(name="s", handler="(event)", function="c", after="Orders_In")
+    function.add_child_function("c")
+    found = export(function.with_secrets("kubernetes", {"PASS": "kafka/password"}), tmp_path, "f-c")
+    (trigger,) = found["ScaledObject"]["spec"]["triggers"]
+    assert trigger["authenticationRef"]["name"] == found["TriggerAuthentication"]["metadata"]["name"] == "f-c-orders-in"
+
+
 def test_a_function_that_answers_requests_is_scaled_by_its_processors(tmp_path):
     function = flow().with_requests(cpu=1)
     function.spec.min_replicas, function.spec.max_replicas = 2, 5
@@ -171,6 +184,14 @@ def test_a_function_that_answers_requests_is_scaled_by_its_processors(tmp_path):
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 5)
     assert spec["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 75}
     assert "replicas" not in found["Deployment"]["spec"]
+
+
+def test_a_function_that_reads_kafka_and_answers_requests_is_never_without_a_replica(tmp_path):
+    trigger = {"kind": "kafka", "attributes": {"brokers": ["b.example.com:9092"], "topics": ["t"]}}
+    function = flow().add_trigger("t", trigger)
+    function.spec.min_replicas, function.spec.max_replicas = 0, 3
+    with pytest.raises(millrace.errors.SpecError, match="with min_replicas=0 nobody would answer"):
+        export(function, tmp_path)
 
 
 def test_scaling_by_processors_needs_a_request_for_them(tmp_path):
@@ -273,6 +294,49 @@ def test_a_predictor_of_kserve_is_a_valid_pod(tmp_path):
     predictor = dict(export(flow(), tmp_path, kserve=True)["InferenceService"]["spec"]["predictor"])
     del predictor["minReplicas"], predictor["maxReplicas"]
     check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "f"}, "spec": predictor})
+
+
+def test_a_predictor_of_kserve_has_nothing_that_knative_refuses(tmp_path):
+    """What is allowed: `pkg/apis/serving/fieldmask.go` of knative/serving, without what must be switched on there."""
+    predictor = export(flow(), tmp_path, kserve=True)["InferenceService"]["spec"]["predictor"]
+    (one,) = predictor["containers"]
+    assert set(predictor) == {"minReplicas", "maxReplicas", "containers", "volumes", "automountServiceAccountToken"}
+    assert not {"lifecycle", "startupProbe"} & set(one)
+    ports = {one[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")}
+    assert ports == {one["ports"][0]["containerPort"]}
+    assert (one["securityContext"]["runAsNonRoot"], one["securityContext"]["runAsUser"]) == (True, 10001)
+
+
+def test_a_new_spec_replaces_the_pods_of_kserve(tmp_path):
+    old, new = (
+        export(function, tmp_path / name, kserve=True)["InferenceService"]["metadata"]["annotations"]["millrace/spec"]
+        for name, function in (("old", flow()), ("new", flow().with_parameters(level=2)))
+    )
+    assert old != new
+
+
+def test_a_clock_asks_the_service_that_kserve_makes(tmp_path):
+    found = export(flow().add_trigger("t", {"kind": "cron", "schedule": "0 2 * * *"}), tmp_path, kserve=True)
+    command = found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert "http://f-predictor/" in command
+
+
+def test_a_host_is_nothing_for_kserve(tmp_path):
+    with pytest.raises(millrace.errors.SpecError, match="KServe makes the addresses"):
+        export(flow().with_http(host="f.example.com"), tmp_path, kserve=True)
+
+
+def test_a_name_that_kserve_makes_too_long(tmp_path):
+    with pytest.raises(millrace.errors.SpecError, match="at most 53"):
+        export(flow("f" * 54), tmp_path, kserve=True)
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(None, (0, 1)), (1, (1, 0))])
+def test_a_reader_on_a_gpu_is_replaced_without_a_second_gpu(gpus, expected, tmp_path):
+    function = reading()
+    function.spec.functions["c"].with_limits(mem="1Gi", gpus=gpus)
+    rolling = export(function, tmp_path, "f-c")["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+    assert (rolling["maxUnavailable"], rolling["maxSurge"]) == expected
 
 
 def test_other_triggers_are_nuclios(tmp_path):

@@ -1,7 +1,10 @@
 """Many requests at once: all are answered or refused, none is lost."""
 
 import asyncio
+import os
+import socket
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 
@@ -9,8 +12,12 @@ import aiohttp
 import pytest
 
 import millrace
+from millrace.errors import CannotListen
+from millrace.serving.doors import stopping
 from millrace.serving.doors.http import HttpServer, HttpSettings
 from millrace.serving.doors.http_run import running
+from millrace.serving.doors.queues import MemoryStreams
+from millrace.serving.doors.stopping import StopRequest
 from millrace.serving.functions.runtime import make_engine
 
 
@@ -118,6 +125,66 @@ def test_event_that_outlives_the_drain_is_answered_503():
                 return was_in_time, answer.status
 
     assert asyncio.run(main()) == (False, 503)
+
+
+class SlowStreams(MemoryStreams):
+    """Streams whose messages take all the time that they are given to end."""
+
+    async def end_reading(self):
+        await asyncio.sleep(self.drain_seconds)
+
+
+def test_messages_and_events_have_one_time_to_end_and_not_one_each():
+    async def main():
+        entered = asyncio.Event()
+
+        async def never(body):
+            entered.set()
+            await asyncio.Event().wait()
+
+        server = HttpServer(engine_of(never), SlowStreams(), settings=HttpSettings(port=0, drain_seconds=1))
+        await server.start()
+        async with aiohttp.ClientSession() as session:
+            asked = asyncio.ensure_future(session.post(server.url, json={"x": 1}))
+            await entered.wait()
+            began = time.monotonic()
+            assert not await server.drain()
+            took = time.monotonic() - began
+            await server.stop()
+            (await asked).close()
+        return took
+
+    assert 1 <= asyncio.run(main()) < 1.9
+
+
+class KeptStreams(MemoryStreams):
+    """Streams that say whether they were closed."""
+
+    is_closed = False
+
+    async def close(self):
+        self.is_closed = True
+
+
+def test_streams_are_closed_when_the_port_is_taken():
+    streams = KeptStreams()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = HttpSettings(port=taken.getsockname()[1])
+        with pytest.raises(CannotListen), running(engine_of(lambda body: body), streams, settings=settings):
+            pass
+    assert streams.is_closed
+
+
+def test_process_that_stopped_in_time_is_not_ended_by_force_afterwards(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(stopping, "EXTRA_SECONDS", 0.2)
+    monkeypatch.setattr(stopping.os, "_exit", lambda code: ended.set())
+    lifeline, parent = os.pipe()
+    os.close(parent)
+    with StopRequest(0) as stop:
+        stop.wait(lifeline)
+    os.close(lifeline)
+    assert not ended.wait(0.4)
 
 
 def test_stopped_server_takes_no_connection():

@@ -162,3 +162,9 @@ def test_http_1_0_gets_a_stream_without_chunks():
         reader.sendall(b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n1")
         with reader.makefile("rb") as file:
             assert file.read().partition(b"\r\n\r\n")[2] == b'{"n":1}\n{"n":2}\n'
+
+
+@pytest.mark.parametrize("headers", [None, SSE])
+def test_generator_that_yields_nothing_is_200_and_an_empty_stream(headers):
+    with served(chunks()) as server, asked(server, headers=headers) as answer:
+        assert (answer.status, answer.read()) == (200, b"")

@@ -1,11 +1,18 @@
 """The answers of the mock server are those that a client has."""
 
 import asyncio
+import json
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 
 import millrace
+from millrace.errors import RequestFailed
+from millrace.serving.doors.http import HttpSettings
+from millrace.serving.doors.http_run import running
+from millrace.serving.functions.runtime import make_engine
 
 ARRAYS = {"outputs": np.array([1, 2]), "by": [np.float32(0.5)]}
 FORM = "application/x-www-form-urlencoded"
@@ -34,3 +41,66 @@ def test_a_form_that_is_json_is_taken_as_json_as_over_http(body, expected):
     function.set_topology("flow").to(name="x", handler="(event)").respond()
     with function.to_mock_server() as server:
         assert server.test(body=body, content_type=FORM) == expected
+
+
+def over_http(function, path="/", body=None, headers=None):
+    """The status and the JSON that a client gets."""
+    with running(*make_engine(function, []), settings=HttpSettings(port=0)) as server:
+        try:
+            with urlopen(Request(server.url + path, json.dumps(body).encode(), headers or {}), timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+
+def told(event):
+    event.body = [event.path, event.query_string, event.fields, event.trigger.kind, event.trigger.name, event.method,
+                  event.headers.get("x-tag"), event.headers.get("X-TAG")]  # fmt: skip
+    return event
+
+
+@pytest.mark.parametrize("path", ["/items/a%20b?size=3&size=4&of=%20", "/plain", "/é%C3%A9#part", "/?x"])
+def test_event_says_the_same_of_its_request_as_over_http(path):
+    function = millrace.new_function("f")
+    function.set_topology("flow").to(name="told", handler=told, full_event=True).respond()
+    headers = {"X-Tag": "t", "Content-Type": "application/json"}
+    with function.to_mock_server() as server:
+        found = server.test(path, body=1, headers=headers)
+    asked = path.replace("é", "%C3%A9", 1)
+    assert found == over_http(function, asked, 1, headers)[1] and found[3:] == ["http", "http", "POST", "t", "t"]
+
+
+def test_trigger_that_a_test_gives_is_kept():
+    function = millrace.new_function("f")
+    function.set_topology("flow").to(name="told", handler=told, full_event=True).respond()
+    with function.to_mock_server() as server:
+        assert server.test(trigger=millrace.serving.MockTrigger("kafka-cluster", "t"))[3:5] == ["kafka-cluster", "t"]
+
+
+def endless(body):
+    answer = {}
+    answer["self"] = answer
+    return answer
+
+
+def test_answer_that_holds_itself_is_the_same_500_as_over_http():
+    function = millrace.new_function("f")
+    function.set_topology("flow").to(name="x", handler=endless).respond()
+    status, answer = over_http(function)
+    assert status == 500 and "a dict, can not be sent as JSON (it holds itself" in answer["error"]
+    with function.to_mock_server() as server, pytest.raises(RequestFailed) as failed:
+        for response in (server.test(silent=True), server.test(silent=True, get_body=False)):
+            assert (response.status_code, json.loads(response.body)) == (500, answer)
+        server.test()
+    assert str(failed.value) == f"failed (500): {answer['error']}"
+
+
+def test_failure_of_another_server_is_said_once():
+    inner, outer = millrace.new_function("inner"), millrace.new_function("outer")
+    inner.set_topology("flow").to(name="x", handler=lambda _: {}["gone"]).respond()
+    with inner.to_mock_server() as server:
+        outer.set_topology("flow").to(name="ask", handler=lambda _: server.test()).respond()
+        with outer.to_mock_server() as asking, pytest.raises(RequestFailed) as failed:
+            asking.test()
+    assert str(failed.value).startswith("failed (500): step 'x' of graph 'inner' failed: KeyError")

@@ -161,6 +161,11 @@ def test_the_worker_ends_with_0_and_refuses_what_comes_later():
     assert (late.status, late.headers) == (503, {"Retry-After": "1"})
 
 
+def test_a_worker_that_never_got_an_event_ends_with_0():
+    with Worker(flow(double)) as worker:
+        assert worker.terminate() == 0
+
+
 def test_the_worker_does_not_end_while_answers_are_on_their_way():
     gate = asyncio.Event()
 

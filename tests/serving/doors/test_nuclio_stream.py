@@ -23,7 +23,7 @@ QUICK = {"backoff_seconds": 0.001}
 names = itertools.count()
 
 
-def worker(handler, *, batch=None, full_event=False, clock=None, **settings):
+def worker(handler, *, batch=None, full_event=False, clock=None, drain_seconds=8, **settings):
     """A worker whose function is fed by the stream 'orders'."""
     function = millrace.new_function("reader")
     graph = function.set_topology("flow")
@@ -31,7 +31,7 @@ def worker(handler, *, batch=None, full_event=False, clock=None, **settings):
     first.to(name="step", handler=handler, full_event=full_event)
     settings = {"url": f"memory://orders-{next(names)}", **QUICK, **settings}
     function.add_trigger("orders", {"kind": "kafka-cluster", **settings})
-    return Worker(function, kind="kafka-cluster", clock=clock)
+    return Worker(function, kind="kafka-cluster", clock=clock, drain_seconds=drain_seconds)
 
 
 def deliver(reader, *offsets, body=b"%d", **given):
@@ -258,8 +258,7 @@ def test_a_message_that_fails_for_good_during_a_drain_is_left_to_the_next_reader
     assert (letters(url), reader.acks, reader.faults) == ([], [], [])
 
 
-def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledged(monkeypatch):
-    monkeypatch.setattr("millrace.serving.doors.nuclio.DRAIN_SECONDS", 0.05)
+def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledged():
     ended = []
 
     async def step(body):
@@ -268,7 +267,7 @@ def test_what_does_not_end_in_the_time_of_a_drain_is_stopped_and_not_acknowledge
         finally:
             ended.append(body)
 
-    with worker(step, ordering="none") as reader:
+    with worker(step, ordering="none", drain_seconds=0.05) as reader:
         deliver(reader, 4)
         reader.drain()
         reader.until(lambda: ended)
@@ -320,6 +319,39 @@ def test_a_step_sees_kafkas_headers_and_the_events_id():
     with worker(look, full_event=True) as reader:
         reader.handle(message(b"5", offset=3, headers=headers))
     assert seen == [("e7", "5", 3, "text/plain", "kafka-cluster", "/")]
+
+
+def test_a_key_comes_in_a_header_and_goes_on_with_a_dead_letter(tmp_path):
+    seen, url = [], f"log://{tmp_path}/dead"
+
+    def look(event):
+        seen.append(event.key)
+        raise InvalidInput("no")
+
+    with worker(look, full_event=True, dead_letters=url) as reader:
+        reader.handle(message(b"5", offset=3, headers={"millrace-key": "caf\u00e9"}))
+    (letter,) = letters(url)
+    assert (seen, letter.key) == (["caf\u00e9"], "caf\u00e9".encode())
+
+
+def test_messages_of_different_kinds_run_in_their_order():
+    seen, text, octets = [], {"content-type": "text/plain"}, {"content-type": "application/octet-stream"}
+    with worker(seen.append) as reader:
+        for offset, headers in enumerate([None, None, text, None, octets, {"content-type": "application/json"}]):
+            reader.handle(message(b"%d" % offset, offset=offset, headers=headers))
+        reader.drain()
+    assert seen == [0, 1, "2", 3, b"4", 5]
+    assert reader.committed == {("topic", 0): 6}
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_message_whose_step_would_end_the_process_has_failed(offset, tmp_path):
+    url = f"log://{tmp_path}/dead"
+    with worker(fails_at(offset, kind=SystemExit), retries=0, dead_letters=url) as reader:
+        deliver(reader, 0, 1, 2)
+        reader.drain()
+    assert [one.value for one in letters(url)] == [b"%d" % offset]
+    assert reader.committed == {("topic", 0): 3}
 
 
 @pytest.mark.parametrize("is_wrapped", [True, False])

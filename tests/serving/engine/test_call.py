@@ -1,5 +1,7 @@
 """How a step's class is built and called: what it may ask for, and what it is told."""
 
+import functools
+
 import pytest
 
 import millrace
@@ -177,3 +179,18 @@ def test_a_method_is_chosen_by_name():
             return 2
 
     assert run(0, {"class_name": Two, "handler": "second"}) == 2
+
+
+@pytest.mark.parametrize(("handler", "missing"), [
+    (lambda a, b: a, "missing a required argument: 'b'"),
+    (lambda: 1, "too many positional arguments"),
+    (lambda *, by: by, "too many positional arguments"),
+])  # fmt: skip
+def test_a_handler_that_can_not_be_called_with_the_body_alone_is_refused_before_any_event(handler, missing):
+    with pytest.raises(BadStepArguments, match=f"step 'x': <lambda>.* is called with one argument, the body: {missing}"):
+        run(1, {"handler": handler})
+
+
+def test_a_handler_that_needs_more_is_welcome_when_the_rest_has_values_already():
+    assert run(2, {"handler": functools.partial(lambda body, by: body * by, by=3)}) == 6
+    assert run(2, {"handler": lambda body, by=4: body * by}) == 8

@@ -1,7 +1,10 @@
 """Where steps run, how long, and how often: threads, processes, time limits, retries."""
 
+import asyncio
+import contextlib
 import os
 import threading
+import time
 
 import pytest
 
@@ -13,6 +16,13 @@ from millrace.serving import FakeClock, StepOptions
 def flow(engine="async", **settings):
     function = millrace.new_function("execution", kind="serving")
     return function, function.set_topology("flow", engine=engine, **settings)
+
+
+def until(is_true, *, seconds=10):
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_thread_step_runs_in_another_thread_and_an_inline_step_does_not():
@@ -160,6 +170,51 @@ def test_step_that_never_returns_answers_504_and_the_next_request_is_served(kind
         with pytest.raises(RequestFailed, match=r"\(504\): step 'never' took longer than 0.5 s"):
             server.test(body="slow")
         assert server.test(body="quick") == "quick"
+
+
+def test_step_that_swallows_its_cancelling_answers_504_in_time_and_the_log_names_it_once(caplog, monkeypatch):
+    monkeypatch.setattr("millrace.serving.engine.timeout.GRACE_SECONDS", 0)
+    gate, ends = threading.Event(), []
+
+    async def stubborn(body):
+        while not gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        ends.append(body)
+
+    function, graph = flow()
+    graph.to(name="stubborn", handler=stubborn, timeout_seconds=0.05).respond()
+    with function.to_mock_server() as server:
+        assert [server.test(body=n, silent=True).status_code for n in range(2)] == [504, 504] and not ends
+        gate.set()
+        until(lambda: sorted(ends) == [0, 1])
+    assert caplog.text.count("step 'stubborn' goes on after its time") == 1
+
+
+def test_time_limit_ends_an_async_step_that_lets_itself_be_cancelled():
+    ended = threading.Event()
+
+    async def tidy(body):
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+
+    function, graph = flow()
+    graph.to(name="tidy", handler=tidy, timeout_seconds=0.05).respond()
+    with function.to_mock_server() as server:
+        assert server.test(body=1, silent=True).status_code == 504
+        assert ended.wait(10)
+
+
+def test_async_step_with_a_time_limit_may_raise_what_would_end_the_program():
+    async def leaves(body):
+        raise SystemExit(3)
+
+    function, graph = flow()
+    graph.to(name="leaves", handler=leaves, timeout_seconds=10).respond()
+    with function.to_mock_server() as server:
+        assert [server.test(body=1, silent=True).status_code for _ in range(2)] == [500, 500]
 
 
 def test_start_of_a_new_process_is_not_on_the_time_of_the_next_event():

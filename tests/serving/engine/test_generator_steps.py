@@ -90,6 +90,23 @@ def test_chunks_that_are_filtered_leave_the_others():
         assert server.test(body=1) is None
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+def test_generator_that_yields_nothing_is_a_stream_of_nothing(is_async):
+    function, graph = flow()
+    graph.to(name="count", handler=count_async if is_async else count).to(name="next", handler="(event + 1)").respond()
+    with function.to_mock_server() as server:
+        assert list(server.test(body=0)) == [] and list(server.test(body=1)) == [1]
+
+
+def test_empty_generator_beside_a_branch_that_answers_leaves_the_answer_to_it():
+    function, graph = flow()
+    first = graph.to(name="first", handler="(event)")
+    first.to(name="count", handler=count)
+    first.to(name="answer", handler="('answered')").respond()
+    with function.to_mock_server() as server:
+        assert server.test(body=0) == "answered"
+
+
 def test_generator_of_chunks_of_a_stream_adds_to_the_same_stream():
     function, graph = flow()
     graph.to(name="outer", handler=count).to(name="inner", handler=count).respond()

@@ -76,8 +76,39 @@ def test_callers_that_wait_when_the_server_is_closed_get_an_error(where):
     assert [answer.status_code for answer in answers] == [503] * len(callers)
 
 
+def test_events_that_were_accepted_are_done_before_a_server_that_is_closed_ends():
+    done = []
+
+    async def work(body):
+        await asyncio.sleep(0.01)
+        return body
+
+    function, graph = flow()
+    graph.to(name="work", handler=work).to(Batch(max_events=2), "batch").to(name="note", handler=done.append)
+    server = function.to_mock_server()
+    for body in range(3):
+        server.test(body=body)
+    server.close()
+    assert done == [[0, 1], [2]]
+
+
+def test_log_tells_how_many_accepted_events_are_given_up_when_a_server_is_closed(monkeypatch, caplog):
+    monkeypatch.setattr("millrace.serving.doors.mock.END_SECONDS", 0.05)
+
+    async def wait(body):
+        await asyncio.sleep(1000)
+
+    function, graph = flow()
+    graph.to(name="wait", handler=wait)
+    server = function.to_mock_server()
+    server.test(body=1)
+    server.close()
+    assert "1 accepted events are given up" in caplog.text
+
+
 def test_step_that_blocks_the_loop_does_not_keep_close_from_answering_the_others(monkeypatch):
     monkeypatch.setattr("millrace.serving.engine.loop.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("millrace.serving.doors.mock.END_SECONDS", 0.2)
     blocked, release = threading.Event(), threading.Event()
 
     async def block(body):

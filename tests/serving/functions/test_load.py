@@ -252,6 +252,12 @@ def test_a_function_is_loaded_from_a_notebook(tmp_path):
     assert load_function(path).to_mock_server(namespace={}).test(body=1) == 5
 
 
+def test_a_folder_is_said_to_be_one(tmp_path):
+    for load in (millrace.import_function, lambda folder: millrace.code_to_function("f", filename=folder)):
+        with pytest.raises(SpecError, match=f"'{tmp_path}' is a folder; name a .py, .ipynb or .yaml file in it"):
+            load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [("no.py", "the file 'no.py' does not exist"), ("no.py:fn", "'no.py' does not exist"), ("", "does not exist")],

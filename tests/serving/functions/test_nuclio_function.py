@@ -54,7 +54,7 @@ def make_context(worker_id="3"):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     """No function, and the files of one in a folder that is not the working directory."""
-    for name in ("FUNCTION_SPEC", "FUNCTION_SPEC_B64", "CURRENT_FUNCTION", "TRUSTED"):
+    for name in ("FUNCTION_SPEC", "FUNCTION_SPEC_B64", "CURRENT_FUNCTION", "TRUSTED", "DRAIN_SECONDS"):
         monkeypatch.delenv(f"MILLRACE_{name}", raising=False)
     (tmp_path / "code.py").write_text(CODE)
     monkeypatch.setenv("NUCLIO_PYTHON_PATH", str(tmp_path))
@@ -91,6 +91,14 @@ def test_the_function_is_beside_the_code_when_the_environment_names_none(tmp_pat
 def test_the_function_is_in_the_environment_itself(environment):
     environment.setenv("MILLRACE_FUNCTION_SPEC_B64", encoded(SPEC))
     assert ask().body == b"42"
+
+
+@pytest.mark.parametrize("variable", ["MILLRACE_DRAIN_SECONDS", "MILLRACE_REQUEST_TIMEOUT_SECONDS"])
+def test_a_time_that_is_no_number_is_told_before_events_come(environment, tmp_path, variable):
+    (tmp_path / "function-spec.yaml").write_text(SPEC)
+    environment.setenv(variable, "30s")
+    with pytest.raises(SpecError, match=f"{variable}='30s' is no number of seconds"):
+        ask()
 
 
 def test_steps_are_found_in_the_module_that_nuclio_calls(environment, tmp_path):

@@ -92,6 +92,29 @@ def test_mock_server_with_real_streams_reads_what_another_program_wrote(tmp_path
     assert sorted(seen) == [1, 2, 3]
 
 
+def test_plain_graph_whose_only_input_is_a_trigger_is_read_by_a_mock_server_with_real_streams(tmp_path):
+    seen = []
+    function = millrace.new_function("shop")
+    function.set_topology("flow").to(name="work", handler=seen.append).respond()
+    function.add_trigger("in", {"kind": "stream", "url": f"log://{tmp_path}/in"})
+    append(f"log://{tmp_path}/in", 1, 2)
+    with function.to_mock_server(streams="real") as server:
+        until(lambda: len(seen) == 2)
+        server.test(body=3)
+        append(f"log://{tmp_path}/in", 4)
+        server.wait_for_completion(timeout_seconds=20)
+    assert sorted(seen) == [1, 2, 3, 4]
+
+
+def test_errors_of_a_plain_graph_are_written_to_a_real_error_stream(tmp_path):
+    function = millrace.new_function("shop")
+    function.set_topology("flow").to(name="work", handler="(1 / event)").respond()
+    function.spec.error_stream = f"log://{tmp_path}/errors"
+    with function.to_mock_server(streams="real") as server:
+        assert server.test(body=0, silent=True).status_code == 500
+    assert kept(f"log://{tmp_path}/errors") == 1
+
+
 def test_queue_with_an_address_uses_it_and_one_without_is_in_memory_where_no_folder_is_named(tmp_path):
     seen = []
     function = joined(seen.append, path=f"log://{tmp_path}/there")
@@ -153,8 +176,39 @@ def test_cron_trigger_ticks_in_the_first_of_several_processes_only(worker):
     assert sorted(seen) == (["asked", "now"] if worker == 0 else ["asked"])
 
 
-def test_trigger_of_a_child_in_one_process_with_its_parent_is_said_to_do_nothing(caplog):
+def test_triggers_of_a_child_begin_behind_its_queue_in_one_process_with_its_parent_too(tmp_path, caplog):
+    seen, clock = [], FakeClock()
+    function = joined(seen.append)
+    function.graph.add_step(name="first", handler="('parent')", before="orders")
+    child = function.spec.functions["child"]
+    child.add_trigger("tick", {"kind": "cron", "interval": "10s", "body": "tick"})
+    child.add_trigger("in", {"kind": "stream", "url": f"log://{tmp_path}/in"})
+    append(f"log://{tmp_path}/in", "stream")
+    with served(function, clock=clock) as server:
+        clock.wait_for_timers()
+        clock.advance(10)
+        assert ask(server, "asked")[0] == 202
+        until(lambda: len(seen) == 3)
+    assert sorted(seen) == ["parent", "stream", "tick"] and "do nothing" not in caplog.text
+
+
+def test_triggers_of_a_child_with_two_queues_begin_behind_both(tmp_path):
+    seen = []
+    function = joined(lambda body: seen.append(("work", body)))
+    function.graph.add_step(">>", "more", after="")
+    function.graph.add_step(name="other", handler=lambda body: seen.append(("other", body)), after="more",
+                            function="child")  # fmt: skip
+    function.spec.functions["child"].add_trigger("in", {"kind": "stream", "url": f"log://{tmp_path}/in"})
+    append(f"log://{tmp_path}/in", 1)
+    with served(function):
+        until(lambda: len(seen) == 2)
+    assert sorted(seen) == [("other", 1), ("work", 1)]
+
+
+def test_trigger_of_a_child_that_shares_its_queue_is_said_to_do_nothing_in_one_process(caplog):
     function = joined("(event)")
+    function.graph.add_step(name="other", handler="(event)", after="orders", function="second")
+    function.add_child_function("second")
     function.spec.functions["child"].add_trigger("tick", {"kind": "cron", "interval": "10s"})
     with served(function):
         assert "triggers tick of child function 'child' do nothing in one process" in caplog.text

@@ -127,6 +127,16 @@ def test_port_is_the_one_asked_for_then_the_triggers_then_8080():
     assert port_to_serve(declared(), None) == 8080 and port_to_serve(declared(with_http={"workers": 2}), None) == 8080
 
 
+@pytest.mark.parametrize("given, port", [({}, 8090), ({"port": 8091}, 8091)])
+def test_function_that_serves_itself_takes_the_port_of_its_trigger_unless_told_another(monkeypatch, given, port):
+    served = []
+    monkeypatch.setattr("millrace.serving.doors.http_run.run", lambda *_, settings, **__: served.append(settings.port))
+    function = millrace.new_function("shop")
+    function.set_topology("flow").to(name="work", handler="(event)").respond()
+    function.add_trigger("web", {"kind": "http", "port": 8090}).serve(**given)
+    assert served == [port]
+
+
 def test_http_trigger_without_a_port_takes_a_free_one_and_a_wrong_one_is_an_error():
     assert http_port(declared()) is None and http_port(declared({"kind": "http"})) == 0
     with pytest.raises(GraphError, match="trigger 't0': port=70000 is no port"):

@@ -314,3 +314,8 @@ def test_steps_and_graphs_say_in_one_short_line_what_they_are():
         "TaskStep('a', class_name='Echo')", "TaskStep('b', handler=len)", "TaskStep('c', class_name=Scale)",
         "QueueStep('q', path='log:///x')", "RouterStep('models', routes=['m1'])",
     ]  # fmt: skip
+
+
+def test_a_class_given_as_a_finished_route_is_told_where_it_belongs():
+    with pytest.raises(GraphError, match=r"^the router, route 'a': .* not a str; .* given as class_name="):
+        RouterStep().add_route("a", "*millrace.serving.VotingEnsemble")

@@ -241,6 +241,33 @@ def test_a_router_may_override_how_it_handles_an_event(router, model):
         assert outputs(server, "/v2/models/m1/infer") == ["m1", 1]
 
 
+class ByBody(ModelRouter):
+    def match(self, rest, body):
+        return body["to"], rest[1:]
+
+
+def test_a_router_that_looks_at_the_body_is_asked_for_every_event_of_a_path():
+    function = millrace.new_function("models")
+    function.set_topology("router", ByBody)
+    for name in ("a", "b"):
+        function.graph.add_route(name, handler=lambda body, name=name: name)
+    server = function.to_mock_server()
+    assert [server.test("/v2/models/x/infer", {"to": to}) for to in ("a", "b", "a")] == ["a", "b", "a"]
+
+
+def test_a_route_that_is_exchanged_or_taken_away_while_serving_is_not_remembered():
+    function = millrace.new_function("models")
+    graph = function.set_topology("router", ModelRouter())
+    for name in ("a", "b"):
+        graph.add_route(name, handler=lambda body, name=name: name)
+    router, server = graph.class_name, function.to_mock_server()
+    answers = [server.test("/v2/models/a", {})]
+    router.routes["a"] = router.routes["b"]
+    answers.append(server.test("/v2/models/a", {}))
+    del router.routes["a"]
+    assert [*answers, server.test("/v2/models/a", {}, silent=True).status_code] == ["a", "b", 404]
+
+
 def test_a_custom_router_may_fall_back_to_another_route():
     class FallsBack(ModelRouter):
         def handle(self, event):

@@ -61,6 +61,14 @@ def test_flat_and_nested_numbers_are_usual(datatype, data):
     assert list(read_usual([tensor, tensor | {"name": "y"}])) == ["x", "y"]
 
 
+def test_an_array_is_taken_as_it_is_where_the_tensor_says_the_same():
+    array = np.array([[1, np.nan]], dtype="f4")
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": array}
+    others = ({"shape": [2, 1]}, {"shape": [True, 2]}, {"datatype": "FP64"}, {"data": array.astype(">f4")})
+    assert read_usual([tensor]) is array
+    assert [read_usual([tensor | other]) for other in others] == [None] * 4
+
+
 @pytest.mark.parametrize("count", [3, 300])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_are_not_usual(count, bad):
