@@ -15,6 +15,7 @@ from ..models.headers import BINARY_HEADER
 
 EVENT_ID_HEADER, EVENT_PATH_HEADER = "MLRUN-EVENT-ID", "MLRUN-EVENT-PATH"
 HEALTH = "/v2/health/"
+BYTE_LIKE = (bytes, bytearray, memoryview)
 _BINARY = BINARY_HEADER.lower()
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 JSON_TYPES = ("json", JSON)
@@ -33,7 +34,7 @@ def parse_body(body: Any, content_type: str | None) -> Any:
     >>> parse_body(b'{"x": 1}', FORM), parse_body(b"x=1", FORM)
     ({'x': 1}, b'x=1')
     """
-    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+    if not isinstance(body, (str, *BYTE_LIKE)):
         return body
     if content_type == JSON and body:
         return _json(body)
@@ -133,11 +134,11 @@ def to_response(engine: Engine, answer: Any) -> Response:
     if answer is DROPPED:
         return Response(status_code=204, content_type=JSON)
     if isinstance(answer, Response):
-        if not isinstance(answer.body, (str, bytes, type(None))):
+        if not isinstance(answer.body, (str, *BYTE_LIKE, type(None))):
             return Response(answer.headers, dumps(answer.body), JSON, answer.status_code)
         return answer
-    if isinstance(answer, (str, bytes)):
-        return Response(body=answer)
+    if isinstance(answer, (str, *BYTE_LIKE)):
+        return Response(body=answer if isinstance(answer, str) else bytes(answer))
     status = 200 if engine.plan.answers else 202
     return Response(body=dumps(answer), content_type=JSON, status_code=status)
 
@@ -162,11 +163,14 @@ def error_response(engine: Engine, error: BaseException) -> Response:
 
 
 def with_event_headers(event: Event, headers: Any) -> Event:
-    """Take the event's id and path from the headers that MLRun's clients send."""
+    """Take the event's id from the header that MLRun's clients send, and its path where the URL has none.
+
+    A path in the URL decides: gateways grant access by it.
+    """
     for name, value in headers.items():
         upper = name.upper()
         if upper == EVENT_ID_HEADER:
             event.id = value
-        elif upper == EVENT_PATH_HEADER:
+        elif upper == EVENT_PATH_HEADER and event.path == "/":
             event.path = value
     return event

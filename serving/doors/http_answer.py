@@ -16,6 +16,7 @@ SERVER = "millrace"
 WITHOUT_BODY = (204, 205, 304)
 # https://www.rfc-editor.org/rfc/rfc9110#section-5.5 and #section-5.6.2
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # The door sets these itself.
 _OWN_HEADERS = ("connection", "content-length", "content-type", "date", "keep-alive", "server", "transfer-encoding")
@@ -55,10 +56,18 @@ def to_answer(response: Response) -> Answer:
     if body is None or status in WITHOUT_BODY:
         return Answer(status, None, headers, b"")
     if isinstance(body, str):
-        body = body.encode()
-        if content_type.startswith("text/") and "charset" not in content_type:
+        charset = _CHARSET.search(content_type)
+        body = _encoded(body, charset[1] if charset else "utf-8")
+        if charset is None and content_type.startswith("text/"):
             content_type += "; charset=utf-8"
     return Answer(status, _checked("Content-Type", content_type), headers, bytes(body))
+
+
+def _encoded(text: str, charset: str) -> bytes:
+    try:
+        return text.encode(charset)
+    except (LookupError, UnicodeEncodeError) as error:
+        raise ValueError(f"the answer can not be written in the charset {charset!r} that it names: {error}") from error
 
 
 def _checked(name: str, value: str) -> str:

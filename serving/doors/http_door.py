@@ -18,7 +18,7 @@ from ..graph.flow import FlowStep
 from ..graph.router import RouterStep
 from .front import HEALTH, error_response, health, to_response, unsendable
 from .http_answer import Answer, Heads, json_answer, to_answer
-from .http_event import HttpEvent
+from .http_request import RequestEvent
 
 METADATA_PATHS = ("/", "/v2", "/v2/", "/v2/health", "/v2/health/")
 EXTENSIONS = ["binary_tensor_data"]
@@ -45,7 +45,7 @@ class Door:
         self._metadata = {"name": engine.context.name, "version": version, "extensions": EXTENSIONS}
         self._tells_metadata = not has_router(engine.context.root)
 
-    def told(self, event: HttpEvent) -> Answer | None:
+    def told(self, event: RequestEvent) -> Answer | None:
         """The answer to what the door itself is asked: health, metadata without a router, OPTIONS; else ``None``."""
         path, method = event.path, event.method
         if path.startswith(HEALTH):

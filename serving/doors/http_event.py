@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
-from ..engine.event import Event, MockTrigger
 from ..engine.messages import JSON
 from ..models.headers import BINARY_HEADER
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER, parse_body
-
-HTTP = MockTrigger("http", "http")
+from .http_request import HTTP, RequestEvent, split_target
 
 # Looked up in every request; an istr is compared without being folded to one case each time.
 _CONTENT_TYPE, _BINARY = istr("Content-Type"), istr(BINARY_HEADER)
@@ -22,34 +19,17 @@ _EVENT_ID, _EVENT_PATH = istr(EVENT_ID_HEADER), istr(EVENT_PATH_HEADER)
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
 
-class HttpEvent(Event):
-    """An event that came over HTTP.
-
-    Its `path` is decoded and has no query; its `headers` keep the names as they came and are found in any case.
-
-    :ivar query_string: what stands behind the ``?`` of the URL, as it came
-
-    >>> event = make_event("GET", "/items/a%20b?size=3&size=4", CIMultiDict(), b"")
-    >>> event.path, event.query_string, event.fields
-    ('/items/a b', 'size=3&size=4', {'size': '4'})
-    """
-
-    __slots__ = ()
-    query_string = ""
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The parameters in the query string by name; of several with one name, the last."""
-        return dict(parse_qsl(self.query_string, keep_blank_values=True))
-
-
-def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEvent:
+def make_event(method: str, target: str, headers: Headers, raw: bytes) -> RequestEvent:
     """The event for a request.
 
     :param target: the request target as it came: path and query
     :param raw: the body, decompressed
     :raises BadRequest: the body is not what its headers say
     :raises InvalidInput: a binary tensor in it is not what the JSON says
+
+    >>> event = make_event("GET", "/items/a%20b?size=3&size=4", CIMultiDict(), b"")
+    >>> event.path, event.query_string, event.fields
+    ('/items/a b', 'size=3&size=4', {'size': '4'})
     """
     content_type = headers.get(_CONTENT_TYPE)
     if _BINARY in headers:
@@ -67,10 +47,10 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> HttpEv
         path, query = split_target(target)
     # A copy, because the original can be neither changed nor pickled.
     named: Any = headers.copy()
-    event = HttpEvent(body, content_type, named, method, path, headers.get(_EVENT_ID), HTTP)
+    event = RequestEvent(body, content_type, named, method, path, headers.get(_EVENT_ID), HTTP)
     if query:
         event.query_string = query
-    if _EVENT_PATH in headers:
+    if _EVENT_PATH in headers and path == "/":
         event.path = headers[_EVENT_PATH]
     return event
 
@@ -79,21 +59,6 @@ def _tensors(raw: bytes, length: str) -> Any:
     from .binary_body import parse_binary  # noqa: PLC0415 - numpy is loaded for tensors only
 
     return parse_binary(raw, length)
-
-
-def split_target(target: str) -> tuple[str, str]:
-    """The decoded path and the raw query of a request target.
-
-    >>> split_target("/a%20b?x=%20"), split_target("http://host:80/a?b"), split_target("*")
-    (('/a b', 'x=%20'), ('/a', 'b'), ('*', ''))
-    """
-    if not target.startswith("/") and "://" in target:
-        parts = urlsplit(target)
-        return unquote(parts.path) or "/", parts.query
-    path, _, query = target.partition("?")
-    if "#" in target:
-        path, query = path.partition("#")[0], query.partition("#")[0]
-    return (unquote(path) if "%" in path else path), query
 
 
 def parse_raw(raw: bytes, content_type: str | None) -> Any:

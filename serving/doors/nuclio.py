@@ -19,7 +19,7 @@ from ..engine.stream import StreamAnswer
 from .front import error_answer
 from .http_deadlines import Deadlines
 from .http_door import Door
-from .http_event import HttpEvent
+from .http_request import RequestEvent
 from .nuclio_ack import Acks
 from .nuclio_answer import collected, to_nuclio
 from .nuclio_event import REQUEST_KINDS, request_event, text
@@ -108,7 +108,7 @@ class NuclioDoor:
         finally:
             self._inside -= 1
 
-    def _at_once(self, made: HttpEvent) -> Any:
+    def _at_once(self, made: RequestEvent) -> Any:
         """The answer to what the door itself is asked, or of a graph that waits for nothing; ``None`` for others."""
         if (made.method != "POST" or made.path[:4] == "/v2/") and (told := self._door.told(made)) is not None:
             return told
@@ -123,7 +123,7 @@ class NuclioDoor:
         response.event_id = event.id
         return response
 
-    async def _response(self, made: HttpEvent, answer: Any) -> Any:
+    async def _response(self, made: RequestEvent, answer: Any) -> Any:
         if isinstance(answer, StreamAnswer):
             found = await collected(answer, made.headers.get("Accept", ""), self._explain)
         else:

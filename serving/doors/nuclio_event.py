@@ -12,7 +12,7 @@ from ...queues.message import Message
 from ..engine.event import MockTrigger
 from ..engine.messages import KEY, dumps
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER
-from .http_event import HttpEvent
+from .http_request import RequestEvent
 from .nuclio_body import read_body
 
 REQUEST_KINDS = frozenset(("http", "cron", "", "kickstart"))
@@ -25,7 +25,7 @@ ACKNOWLEDGED_KINDS = KAFKA_KINDS | V3IO_KINDS
 _EVENT_ID, _EVENT_PATH = istr(EVENT_ID_HEADER), istr(EVENT_PATH_HEADER)
 
 
-def request_event(event: Any) -> HttpEvent:
+def request_event(event: Any) -> RequestEvent:
     """The event for a request, as it would be over HTTP.
 
     :param event: a ``nuclio_sdk.Event`` from an HTTP trigger or a clock
@@ -39,9 +39,9 @@ def request_event(event: Any) -> HttpEvent:
         method, path, event_id = text(method), text(path), text(event_id)
     method = method or "POST"
     body = read_body(event.body, content_type, headers)
-    made = HttpEvent(
+    made = RequestEvent(
         body, content_type, headers, "GET" if method == "HEAD" else method,
-        headers.get(_EVENT_PATH) or path, headers.get(_EVENT_ID) or event_id, trigger_of(event),
+        (headers.get(_EVENT_PATH) or "/") if path in ("", "/") else path, headers.get(_EVENT_ID) or event_id, trigger_of(event),
     )  # fmt: skip
     if event.fields:
         made.query_string = urlencode(texts(event.fields))

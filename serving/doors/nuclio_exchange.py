@@ -7,7 +7,7 @@ from typing import Any
 
 from .http_deadlines import Deadlines
 from .http_door import Door, drop
-from .http_event import HttpEvent
+from .http_request import RequestEvent
 
 
 class Exchange:
@@ -20,7 +20,7 @@ class Exchange:
 
     deadline: float
 
-    def __init__(self, door: Door, event: HttpEvent) -> None:
+    def __init__(self, door: Door, event: RequestEvent) -> None:
         self._door = door
         self._event = event
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

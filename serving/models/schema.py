@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def check_inputs(inputs: Any, declared: Declared, *, model: str) -> None:
     >>> check_inputs([[1.0, 2.0]], [{"name": "x", "datatype": "FP64", "shape": [-1, 2]}], model="m")
     """
     if isinstance(inputs, Mapping):
-        _check_names(inputs, declared, model)
+        check_names(inputs, declared, model=model)
         for one in declared:
             check_input(inputs[one["name"]], one, model=model)
     elif len(declared) == 1:
@@ -56,7 +56,11 @@ def check_inputs(inputs: Any, declared: Declared, *, model: str) -> None:
         raise InvalidInput(f"model '{model}' takes {len(declared)} inputs ({names}), not one")
 
 
-def _check_names(inputs: Mapping[str, Any], declared: Declared, model: str) -> None:
+def check_names(inputs: Collection[str], declared: Declared, *, model: str) -> None:
+    """Raise :class:`~millrace.errors.InvalidInput` where tensors have other names than the model declares.
+
+    >>> check_names(["x"], [{"name": "x", "datatype": "FP64", "shape": [-1, 2]}], model="m")
+    """
     known = [one["name"] for one in declared]
     for name in known:
         if name not in inputs:

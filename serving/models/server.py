@@ -24,7 +24,7 @@ from .awaiting import awaiting, settled
 from .dialect import PLAIN, USUAL, Asked, check_request, id_of, read_request, write_plain, write_tensors
 from .match import INFER_OPERATIONS, own_rest
 from .model_files import find_model
-from .schema import Declared, check_declaration, check_inputs, rows_by_feature
+from .schema import Declared, check_declaration, check_inputs, check_names, rows_by_feature
 from .tracking import Tracker
 
 DICT_OPERATIONS = ("infer_dict", "predict_dict")
@@ -326,6 +326,8 @@ class V2ModelServer:
         if not self.ready:
             self._must_be_ready()
         request, asked = read_request(event.body)
+        if asked.tensors and len(self.inputs) == len(event.body["inputs"]) == 1 and not self._prepares:
+            check_names([event.body["inputs"][0]["name"]], self.inputs, model=self.name)
         if op in DICT_OPERATIONS:
             if not self.features:
                 raise BadRequest(f"model '{self.name}' has no features= to order the rows of {op} by")

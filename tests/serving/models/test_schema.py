@@ -54,6 +54,7 @@ def tensor(data: Any, datatype: str, shape: Any, name: str = "x") -> dict[str, A
         ([tensor(["a", "b"], "BYTES", [1, 2])], "is BYTES, and the model takes FP64"),
         ([tensor([1, 2, 3], "FP64", [1, 3])], "shape [1, 3]"),
         ([tensor([1, 2], "FP64", [2])], "shape [2]"),
+        ([tensor([1, 2], "FP64", [1, 2], "x1")], "input 'x' is missing"),
         ([tensor([1, 2], "FP64", [1, 2], "x1"), tensor([1], "FP64", [1], "y")], "input 'x' is missing"),
     ],
     ids=str,
