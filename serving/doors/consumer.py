@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
@@ -206,7 +207,7 @@ class StreamDoor:
     def _follow(self, share: Share, message: Message, number: int, run: Run) -> None:
         """See to a message that was run at once."""
         if not run.is_over:
-            self._later(self._settle(share, message, run))
+            self._settle_later(share, message, run)
         elif run.error is None:
             self._done(share, message)
         else:
@@ -267,6 +268,9 @@ class StreamDoor:
             if failed is not None:
                 await self._settle(share, *failed)
             while lane.waiting and not share.is_revoked and self.fault is None:
+                if share.repair.locked():
+                    async with share.repair:
+                        continue
                 message = lane.waiting.popleft()
                 if not self.engine.gate.try_enter():
                     await self.engine.gate.enter_async()
@@ -276,7 +280,7 @@ class StreamDoor:
                 if run.is_over:
                     await self._settle(share, message, run)
                 else:
-                    self._later(self._settle(share, message, run))
+                    self._settle_later(share, message, run)
         finally:
             lane.task = None
             if not lane.waiting:
@@ -300,16 +304,22 @@ class StreamDoor:
             event.trigger = self._trigger
         return event
 
+    def _settle_later(self, share: Share, message: Message, run: Run) -> None:
+        """Do it when the message is over; only for one that failed that takes a task."""
+
+        def then() -> None:
+            if run.error is None:
+                self._done(share, message)
+            else:
+                self._later(self._settle(share, message, run))
+
+        run.then = then
+
     async def _settle(self, share: Share, message: Message, run: Run) -> None:
         """Wait for the end of a message that runs, and deal with its failure."""
         error = await run.until_over()
         if error is not None and not share.is_revoked:
-            try:
-                error = await self._ladder.climb(
-                    message, error, lambda again: self._again(share, again), lambda seconds: self._wait(share, seconds)
-                )
-            except PartitionLost as lost:
-                error = lost
+            error = await self._repaired(share, message, error)
         if error is None:
             self._done(share, message)
             return
@@ -319,6 +329,16 @@ class StreamDoor:
             self.fault = error
             self._stopping.set()
         self._changed.set()
+
+    async def _repaired(self, share: Share, message: Message, error: BaseException) -> BaseException | None:
+        """Try a message again, and deal with it; in a partition that is kept in order one at a time, as they failed."""
+        async with share.repair if self.policy.ordering == "partition" else nullcontext():
+            try:
+                return await self._ladder.climb(
+                    message, error, lambda again: self._again(share, again), lambda seconds: self._wait(share, seconds)
+                )
+            except PartitionLost as lost:
+                return lost
 
     async def _again(self, share: Share, message: Message) -> BaseException | None:
         if not self.engine.gate.try_enter():

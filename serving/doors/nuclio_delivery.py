@@ -66,7 +66,7 @@ class Attempt:
         self.park()
 
     def park(self) -> None:
-        """All that is alive of it is held by batches and joins."""
+        """All that is alive of it is held, or on its way into a stream."""
         self._has_moved = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -41,7 +41,8 @@ def request_event(event: Any) -> RequestEvent:
     body = read_body(event.body, content_type, headers)
     made = RequestEvent(
         body, content_type, headers, "GET" if method == "HEAD" else method,
-        (headers.get(_EVENT_PATH) or "/") if path in ("", "/") else path, headers.get(_EVENT_ID) or event_id, trigger_of(event),
+        (headers.get(_EVENT_PATH) or "/") if path in ("", "/") else path,
+        headers.get(_EVENT_ID) or event_id, trigger_of(event),
     )  # fmt: skip
     if event.fields:
         made.query_string = urlencode(texts(event.fields))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...queues.base import Commit
@@ -29,6 +30,7 @@ class Share:
     :ivar in_flight: messages taken and not done; those that wait in lanes are among them
     :ivar running: the events of those that run or are held by a batch, by offset
     :ivar gone: set when it was revoked
+    :ivar repair: held by the message that is tried again; where order counts, none begins meanwhile
     :ivar committed: what was committed last
     """
 
@@ -41,6 +43,7 @@ class Share:
     is_paused: bool = False
     is_revoked: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    repair: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_clear(self) -> bool:
@@ -69,16 +72,18 @@ class Share:
 
 
 class Run(Intake):
-    """One attempt at a message: it ends, or is held by a batch so that the next message may follow.
+    """One attempt at a message: it ends, or is held or on its way into a stream so that the next message may follow.
 
     :ivar is_over: it has ended, with `error` or well
+    :ivar then: called at the end
     """
 
-    __slots__ = ("_moved", "_over", "is_over")
+    __slots__ = ("_moved", "_over", "is_over", "then")
 
     def __init__(self) -> None:
         super().__init__(self.end, self.park)
         self.is_over = False
+        self.then: Callable[[], None] | None = None
         self._moved: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
 
@@ -87,16 +92,18 @@ class Run(Intake):
         self.error, self.is_over = error, True
         self.park()
         _set(self._over)
+        if self.then is not None:
+            self.then()
 
     def park(self) -> None:
-        """All that is alive of it is held."""
+        """All that is alive of it is held, or on its way into a stream."""
         _set(self._moved)
 
     async def until_moved(self) -> None:
         """Wait until it is over or held. To be called right after its start."""
         if not self.is_over:
             self._moved = asyncio.get_running_loop().create_future()
-            if not (self.pending and self.pending == self.held):
+            if not self.is_parked:
                 await self._moved
 
     async def until_over(self) -> BaseException | None:

@@ -20,6 +20,7 @@ class Completion:
     :ivar pending: descendants alive: walking, held by a batch or join, or waiting for a queue's confirmation
     :ivar held: those of them that a batch or join keeps
     :ivar joining: those of them that wait in a join for the others
+    :ivar writing: descendants that were handed to a stream, in their turn, and are not confirmed yet
     :ivar failed: an error of the event went to its caller or was reported
     :ivar caught: a catcher took an error of the event
 
@@ -31,7 +32,10 @@ class Completion:
     [1, 'done']
     """
 
-    __slots__ = ("answered", "caught", "deliver", "failed", "finish", "held", "joining", "orphaned", "part", "pending")
+    __slots__ = (
+        "answered", "caught", "deliver", "failed", "finish", "held", "joining", "orphaned", "part", "pending",
+        "writing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Completion:
         self.pending = 1
         self.held = 0
         self.joining = 0
+        self.writing = 0
         self.answered = False
         self.failed = False
         self.caught = False
@@ -82,11 +87,16 @@ class Completion:
         if self.pending == 0:
             self.answer(DROPPED)
             self.finish(self)
-        elif self.pending == self.held:
+        elif self.pending == self.held + self.writing:
             self.parked()
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether all that is alive is held by batches and joins, or on its way into a stream: others may follow."""
+        return 0 < self.pending == self.held + self.writing
+
     def parked(self) -> None:
-        """All that is alive is held by batches and joins."""
+        """It :attr:`is_parked` now."""
         if self.joining and self.pending == self.joining and self.orphaned is not None:
             self.orphaned(self)
 

@@ -52,7 +52,7 @@ class HoldUnit(Unit):
             completion.joining += 1
         self._let_go(released)
         self._set_timer()
-        if completion.pending == completion.held:
+        if completion.is_parked:
             completion.parked()
         return TAKEN
 

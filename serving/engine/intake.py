@@ -40,7 +40,7 @@ class Intake(Completion):
     """The completion of an event from a stream: nobody waits for its answer, but how it ends is told.
 
     :param on_end: called once, with what failed, or ``None``, when nothing of the event is alive any more
-    :param on_park: called whenever all that is alive is held by batches and joins, so that others may follow
+    :param on_park: called whenever all that is alive is held or on its way into a stream, so that others may follow
     :ivar error: what failed first and was not caught
     """
 
@@ -76,7 +76,7 @@ class Intake(Completion):
     def parked(self) -> None:
         """Let others follow."""
         super().parked()
-        if self.on_park is not None and self.pending and self.pending == self.held:
+        if self.on_park is not None and self.is_parked:
             self.on_park()
 
     def _ended(self, _: Completion) -> None:

@@ -22,7 +22,10 @@ class Stream(Protocol):
 
 
 class QueueUnit(Unit):
-    """Writes every event to a stream and ends it when the write is confirmed."""
+    """Writes every event to a stream and ends it when the write is confirmed.
+
+    Events that are handed to the stream are written in that order, so that others may follow before the confirmation.
+    """
 
     __slots__ = ("full_event", "stream")
 
@@ -33,8 +36,16 @@ class QueueUnit(Unit):
         self.is_async = True
 
     async def run(self, engine: Engine, event: Event, body: Any) -> Any:
+        completion = event._completion
+        assert completion is not None  # noqa: S101 - every event that walks has one
+        completion.writing += 1
         try:
-            await self.stream.append(to_message(event, body, full_event=self.full_event, queue=self.info.name))
+            message = to_message(event, body, full_event=self.full_event, queue=self.info.name)
+            if completion.is_parked:
+                completion.parked()  # who waits for that goes on when the append below has begun
+            await self.stream.append(message)
         except faults() as error:
             failed(event, body, self.info, error)
+        finally:
+            completion.writing -= 1
         return DROPPED

@@ -187,7 +187,7 @@ def test_a_method_is_chosen_by_name():
     (lambda *, by: by, "too many positional arguments"),
 ])  # fmt: skip
 def test_a_handler_that_can_not_be_called_with_the_body_alone_is_refused_before_any_event(handler, missing):
-    with pytest.raises(BadStepArguments, match=f"step 'x': <lambda>.* is called with one argument, the body: {missing}"):
+    with pytest.raises(BadStepArguments, match=f"step 'x': <lambda>.* with one argument, the body: {missing}"):
         run(1, {"handler": handler})
 
 
