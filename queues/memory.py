@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from ..deferred import asyncio
@@ -29,13 +29,36 @@ class MemoryQueue:
         self._next_offset = 0
         self._read = 0
         self._readers = 0
+        self._without_room: deque[tuple[Message, Callable[[Exception | None], None]]] = deque()
+        self._catching_up: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._arrived = asyncio.Event()
         self._space = asyncio.Event()
 
+    def put(self, message: Message, confirmed: Callable[[Exception | None], None]) -> None:
+        """Add a message behind those before it, and call `confirmed`: at once, or when there is room."""
+        if not self._without_room and not self._is_full:
+            self.append_now(message)
+            confirmed(None)
+            return
+        self._without_room.append((message, confirmed))
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        while self._without_room:
+            message, confirmed = self._without_room[0]
+            await self.append(message)
+            self._without_room.popleft()
+            confirmed(None)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._readers > 0 and self.lag >= (self.messages.maxlen or 0)
+
     async def append(self, message: Message) -> Message:
         """Add a message at the end and return it with its offset; waits while the reader is too far behind."""
-        while self._readers and self.lag >= (self.messages.maxlen or 0):
+        while self._is_full:
             self._space.clear()
             await self._space.wait()
         return self.append_now(message)

@@ -10,13 +10,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
 from ...queues.base import Commit, Consumer, Queue
 from ...queues.message import Message
-from ..engine.clock import sleep
 from ..engine.engine import Engine
 from ..engine.event import Event
 from ..engine.flushing import let_go
@@ -25,6 +23,7 @@ from ..engine.messages import to_event
 from ..engine.unit import Unit
 from .commits import Committer
 from .ladder import LONGEST_BACKOFF_SECONDS, Counts, Ladder, PartitionLost, Policy, undecodable
+from .mending import Mender
 from .share import Lane, Run, Share
 from .through import Through
 from .watermark import Watermark
@@ -70,10 +69,12 @@ class StreamDoor:
         self.consumer: Consumer = queue.consumer(
             group, start=self.policy.start, on_assigned=self._assigned, on_revoked=self._revoked
         )
-        self._ladder = Ladder(
+        ladder = Ladder(
             self.policy, origin=queue.url, clock=engine.clock, dead_letters=dead_letters,
             on_given_up=self._given_up, counts=self.counts,
         )  # fmt: skip
+        in_order = self.policy.ordering == "partition"
+        self._mender = Mender(ladder, engine.clock, self._again, in_order=in_order)
         self._committer = Committer(
             self.consumer, url=queue.url, seconds=self.policy.commit_seconds, most_done=self.policy.max_in_flight,
             on_commit=self._resume,
@@ -319,7 +320,7 @@ class StreamDoor:
         """Wait for the end of a message that runs, and deal with its failure."""
         error = await run.until_over()
         if error is not None and not share.is_revoked:
-            error = await self._repaired(share, message, error)
+            error = await self._mender.mend(share, message, error)
         if error is None:
             self._done(share, message)
             return
@@ -330,16 +331,6 @@ class StreamDoor:
             self._stopping.set()
         self._changed.set()
 
-    async def _repaired(self, share: Share, message: Message, error: BaseException) -> BaseException | None:
-        """Try a message again, and deal with it; in a partition that is kept in order one at a time, as they failed."""
-        async with share.repair if self.policy.ordering == "partition" else nullcontext():
-            try:
-                return await self._ladder.climb(
-                    message, error, lambda again: self._again(share, again), lambda seconds: self._wait(share, seconds)
-                )
-            except PartitionLost as lost:
-                return lost
-
     async def _again(self, share: Share, message: Message) -> BaseException | None:
         if not self.engine.gate.try_enter():
             await self.engine.gate.enter_async()
@@ -349,18 +340,6 @@ class StreamDoor:
         if error is not None and share.is_revoked:
             raise PartitionLost
         return error
-
-    async def _wait(self, share: Share, seconds: float) -> None:
-        """Pause before a retry; not when the partition goes meanwhile."""
-        sleeping = asyncio.ensure_future(sleep(self.engine.clock, seconds))
-        going = asyncio.ensure_future(share.gone.wait())
-        try:
-            await asyncio.wait([sleeping, going], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            going.cancel()
-        if share.is_revoked:
-            raise PartitionLost
 
     def _done(self, share: Share, message: Message) -> None:
         share.running.pop(message.offset, None)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 from ...errors import MillraceError, Unavailable
 from ...queues.address import queue_at
 from ...queues.base import Queue
 from ...queues.message import Message
-from .outbox import OUTBOX
+from ..engine.queue_unit import Confirmed
+from .outbox import OUTBOX, Outbox
 from .wiring import Wire
+
+WRITE_MESSAGES = 1_000
+CLOSE_SECONDS = 5.0
 
 
 class RealStream:
     """What a queue step writes to. It is opened at the start, or when it is first needed.
+
+    One write is under way at a time; what comes meanwhile goes with the next one, so that messages stay in order and
+    many of them share a write.
 
     :ivar appended: messages written here
     """
@@ -23,6 +33,9 @@ class RealStream:
         self.appended = 0
         self._queue = queue_at(wire.url, wire.settings)
         self._opening: asyncio.Future[Queue] | None = None
+        self._waiting: deque[tuple[Message, Confirmed]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_writing = False
 
     async def opened(self) -> Queue:
         """The queue, open.
@@ -37,27 +50,62 @@ class RealStream:
             url = "" if self.wire.url in str(error) else f"{self.wire.url}: "
             raise Unavailable(f"'{self.wire.name}' can not be opened: {url}{error}") from error
 
-    async def append(self, message: Message) -> Message:
-        """Append a message; it is safe when this returns, or is kept for the transaction of what is being handled."""
+    def put(self, message: Message, confirmed: Confirmed) -> None:
+        """Write a message, or keep it for the transaction of what is being handled."""
         outbox = OUTBOX.get()
         if outbox is not None:
+            self._start(self._put_out(outbox, message, confirmed))
+            return
+        self._waiting.append((message, confirmed))
+        if not self._is_writing:
+            self._is_writing = True
+            self._start(self._write())
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _put_out(self, outbox: Outbox, message: Message, confirmed: Confirmed) -> None:
+        try:
             outbox.put(await self.opened(), message, self)
-            return message
-        (kept,) = await self._append([message])
-        return kept
+        except Exception as error:
+            confirmed(error)
+        else:
+            confirmed(None)
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_some()
+        finally:
+            self._is_writing = False
+
+    async def _write_some(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(WRITE_MESSAGES, len(self._waiting)))]
+        error = await self._failure([message for message, _ in batch])
+        if error is None or len(batch) == 1 or isinstance(error, Unavailable):
+            for _, confirmed in batch:
+                confirmed(error)
+            return
+        for message, confirmed in batch:  # one of them is refused, and nobody says which
+            confirmed(await self._failure([message]))
+
+    async def _failure(self, messages: list[Message]) -> Exception | None:
+        """Write messages; what kept them from being written."""
+        try:
+            await self.append_all(messages)
+        except Exception as error:
+            return error
+        return None
 
     async def append_all(self, messages: list[Message]) -> None:
         """Append messages; they are safe when this returns."""
-        await self._append(messages)
-
-    async def _append(self, messages: list[Message]) -> list[Message]:
         queue = await self.opened()
-        kept = await queue.append(messages)
-        self.appended += len(kept)
-        return kept
+        self.appended += len(await queue.append(messages))
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened; what is being written then fails."""
         if self._opening is None:
             return
         await asyncio.wait([self._opening], timeout=0)
@@ -66,3 +114,5 @@ class RealStream:
         else:
             self._opening.cancel()
             await self._queue.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)

@@ -92,7 +92,7 @@ class Compiler:
         )  # fmt: skip
         _bound_waits(plan)
         plan.forgets = not answers and not any(isinstance(unit, QueueUnit) for unit in outlets_from([plan.root]))
-        asynchronous = any(unit.is_async for unit in plan.units)
+        asynchronous = any(unit.is_async or isinstance(unit, QueueUnit) for unit in plan.units)
         is_done_when_answered = default_responder or not answers or _answers_last(plan)
         plan.inline = not asynchronous and not plan.entries and is_done_when_answered
         if isinstance(plan.root, Segment) and plan.root.responds and not plan.root.outlets and not plan.entries:

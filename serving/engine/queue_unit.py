@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...queues.message import Message
-from ...steps.base import DROPPED
 from .event import Event
 from .messages import to_message
-from .unit import StepInfo, Unit, failed, faults
+from .unit import TAKEN, StepInfo, Unit, failed, faults
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+Confirmed = Callable[[Exception | None], None]
+"""Called once: with ``None`` when a message is safe, or with what kept it from being written."""
 
 
 class Stream(Protocol):
     """What a queue unit needs of a stream."""
 
-    async def append(self, message: Message) -> Message:
-        """Return when the message is safe."""
+    def put(self, message: Message, confirmed: Confirmed) -> None:
+        """Write a message behind those before it. On the engine's loop, where `confirmed` is called too."""
 
 
 class QueueUnit(Unit):
-    """Writes every event to a stream and ends it when the write is confirmed.
+    """Hands every event to a stream, and ends it when the write is confirmed.
 
-    Events that are handed to the stream are written in that order, so that others may follow before the confirmation.
+    Messages are written in the order in which their events come, so that others may follow before the confirmation.
     """
 
     __slots__ = ("full_event", "stream")
@@ -33,19 +37,28 @@ class QueueUnit(Unit):
         super().__init__(info)
         self.stream = stream
         self.full_event = full_event
-        self.is_async = True
 
-    async def run(self, engine: Engine, event: Event, body: Any) -> Any:
+    def run(self, engine: Engine, event: Event, body: Any) -> Any:
         completion = event._completion
         assert completion is not None  # noqa: S101 - every event that walks has one
-        completion.writing += 1
         try:
             message = to_message(event, body, full_event=self.full_event, queue=self.info.name)
-            if completion.is_parked:
-                completion.parked()  # who waits for that goes on when the append below has begun
-            await self.stream.append(message)
         except faults() as error:
             failed(event, body, self.info, error)
-        finally:
-            completion.writing -= 1
-        return DROPPED
+        completion.writing += 1
+        self.stream.put(message, partial(self._confirmed, engine, event, body))
+        if completion.is_parked:
+            completion.parked()
+        return TAKEN
+
+    def _confirmed(self, engine: Engine, event: Event, body: Any, error: Exception | None) -> None:
+        completion = event._completion
+        assert completion is not None  # noqa: S101 - it was there when the message was written
+        completion.writing -= 1
+        if error is not None:
+            event.body, event._failed = body, self.info
+            catcher = engine.caught(event, error)
+            if catcher is not None:
+                engine.spawn(catcher, event, event.body)
+                return
+        completion.release()

@@ -60,19 +60,14 @@ def test_body_that_is_no_message_fails_and_names_the_queue():
 
 
 def test_event_is_accepted_when_its_message_is_safe_and_not_before(monkeypatch):
-    safe, written = asyncio.Event(), []
-
-    async def append(self, message):
-        await safe.wait()
-        return written.append(message)
-
-    monkeypatch.setattr("millrace.queues.memory.MemoryQueue.append", append)
+    written = []
+    monkeypatch.setattr("millrace.queues.memory.MemoryQueue.put", lambda self, *put: written.append(put))
     function, _ = behind_a_queue()
 
     async def ask():
         asked = asyncio.create_task(server.atest(body=1))
         done, _ = await asyncio.wait([asked], timeout=0.05)
-        server.engine.thread.loop.call_soon_threadsafe(safe.set)
+        server.engine.thread.loop.call_soon_threadsafe(written[0][1], None)
         return done, await asked, len(written)
 
     with function.to_mock_server() as server:
