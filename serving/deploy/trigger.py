@@ -29,6 +29,7 @@ class StreamTrigger:
     :param workers: processes per replica; ``None``: as many as the partitions need
     :param start: where a new group begins, ``earliest`` or ``latest``
     :param attributes: further attributes of Nuclio's trigger
+    :param delivery: how its messages are dealt with, where the graph does not say: retries, ordering, dead letters
     """
 
     stream: Stream
@@ -36,6 +37,7 @@ class StreamTrigger:
     workers: int | None = None
     start: str = "earliest"
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    delivery: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from ..deploy.target import Target
 from ..deploy.trigger import StreamTrigger, stream_trigger
 from ..deploy.unit import Files
 from .unit_code import model_files
+from .unit_streams import refuse_exactly_once
 
 
 @dataclass
@@ -79,6 +80,7 @@ def complete_addresses(graph: dict[str, Any], target: Target) -> None:
                     f"queue '{path}' follows the queue '{before}', and no function carries messages from one to the "
                     "other; put a step with function= between them"
                 )
+        refuse_exactly_once(bool(settings_of(queue).get("exactly_once")), f"queue '{path}'", target)
         queue |= complete(queue, path, target)
 
 

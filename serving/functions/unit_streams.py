@@ -6,16 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import SpecError
 from ..deploy.cut import queues
 from ..deploy.streams import Stream, reachable, settings_of
 from ..deploy.target import Target
 from ..deploy.trigger import WORKERS, StreamTrigger
-from ..doors.wiring import Wiring
+from ..doors.wiring import POLICY, Wiring
 from .triggers import cron_triggers, stream_triggers
 
 IN_TRIGGERS = ("brokers", "topics", "consumerGroup", "initialOffset", "containerName", "streamPath", "seekTo", "shards",
                "workerAllocationMode")  # fmt: skip
 """Attributes that a trigger gets anyway."""
+DELIVERY = ({*POLICY, "content_type", "dead_letters", "dead_letter"} - {"start"})
+"""Settings that go into the function's spec as they are."""
 
 
 def outside_streams(declared: Mapping[str, Any], function: str, child: str, target: Target) -> list[StreamTrigger]:
@@ -41,8 +44,26 @@ def outside_streams(declared: Mapping[str, Any], function: str, child: str, targ
             workers = next((given[key] for key in WORKERS if given.get(key)), None)
             extra = {key: one for key, one in attributes.items() if key not in IN_TRIGGERS and one is not None}
             start = str(attributes.get("seekTo") or wire.policy.start)
-            found.append(StreamTrigger(stream=stream, group=wire.group, workers=workers, start=start, attributes=extra))
+            refuse_exactly_once(wire.policy.exactly_once, f"trigger '{name}'", target)
+            delivery = {key: one for key, one in {**given, **attributes}.items() if key in DELIVERY and one is not None}
+            found.append(
+                StreamTrigger(
+                    stream=stream, group=wire.group, workers=workers, start=start, attributes=extra, delivery=delivery
+                )
+            )
     return found
+
+
+def refuse_exactly_once(is_wanted: bool, what: str, target: Target) -> None:
+    """Nuclio reads and commits by itself.
+
+    :raises SpecError: messages are to count once, and the target can not do that
+    """
+    if is_wanted and target.name == "nuclio":
+        raise SpecError(
+            f"{what}: exactly_once=True does not hold in Nuclio, which reads and commits by itself; leave it out, and "
+            "messages come at least once, or deploy the function with the target kubernetes"
+        )
 
 
 def clocks(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -70,7 +91,7 @@ def clocks(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def triggers_to_read(streams: list[StreamTrigger]) -> dict[str, dict[str, Any]]:
     """The triggers for the function's own spec, from which it knows what it reads."""
     return {
-        one.name: {"kind": "stream", "url": one.stream.url, "group": one.group, "start": one.start,
+        one.name: {**one.delivery, "kind": "stream", "url": one.stream.url, "group": one.group, "start": one.start,
                    "shards": one.stream.partitions, **_login(one.stream)}
         for one in streams
     }  # fmt: skip

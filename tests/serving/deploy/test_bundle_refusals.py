@@ -82,6 +82,18 @@ def test_a_queue_that_the_target_can_not_reach(settings, target, words, tmp_path
     assert re.search(words, refused(with_queue(**settings), tmp_path, target))
 
 
+@pytest.mark.parametrize("way", ["queue", "trigger"])
+def test_messages_that_are_to_count_once_in_nuclio(way, tmp_path):
+    function = millrace.new_function("f")
+    settings = {"exactly_once": True} if way == "queue" else {}
+    first = function.set_topology("flow").to(">>", "q", path=f"{BROKER}/q", **settings)
+    first.to(name="work", handler="(event)", function="child")
+    function.add_child_function("child")
+    if way == "trigger":
+        function.add_trigger("in", {"kind": "stream", "url": f"{BROKER}/in", "exactly_once": True})
+    assert "exactly_once=True does not hold in Nuclio" in refused(function, tmp_path)
+
+
 def test_an_error_stream_without_an_address(tmp_path):
     function = plain()
     function.spec.error_stream = "errors"

@@ -200,6 +200,16 @@ def test_streams_of_triggers_feed_the_function_that_declares_them():
     assert load_yaml(unit.spec, source="unit")["spec"]["triggers"]["orders"]["url"] == "kafka://b:9092/in"
 
 
+def test_what_a_trigger_says_of_its_messages_goes_along():
+    function, graph = flow()
+    graph.to(name="s", handler="(event)")
+    said = {"retries": 7, "on_failure": "skip", "ordering": "key", "content_type": "text/plain", "dead_letters": "bad"}
+    function.add_trigger("orders", {"kind": "stream", "url": f"{BROKER}/in", "attributes": said})
+    (unit,) = units(function, "kubernetes").values()
+    written = load_yaml(unit.spec, source="unit")["spec"]["triggers"]["orders"]
+    assert {name: written[name] for name in said} == said
+
+
 # -- code, models, packages ----------------------------------------------------------------------------------------
 
 
