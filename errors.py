@@ -56,6 +56,16 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(n) for n in names)}?" if names else ""
 
 
+def a_kind(value: object) -> str:
+    """The kind of a value, with its article.
+
+    >>> a_kind(1), a_kind([])
+    ('an int', 'a list')
+    """
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"
+
+
 class MillraceError(Exception):
     """The root of all errors of this package."""
 

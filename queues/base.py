@@ -30,8 +30,11 @@ class TopicNotFound(RequestError):
     status = 404
 
     def __init__(self, url: str) -> None:
-        folder = url.rpartition("/")[0]
-        super().__init__(f"there is no topic {url}; `millrace queue list {folder}` shows those that there are")
+        place = url.rpartition("/")[0]
+        others = f"`millrace queue list {place}` shows those that there are"
+        if url.startswith("memory:"):
+            others = "those in memory are known to the process that made them"
+        super().__init__(f"there is no topic {url}; {others}")
 
 
 class NotOffered(RequestError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..deferred import asyncio, orjson
-from ..errors import BadStepArguments, InvalidInput, StepTimeout, UpstreamError
+from ..errors import BadStepArguments, InvalidInput, StepTimeout, UpstreamError, a_kind
 from .expressions import compile_expression
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class BatchHttpRequests(RemoteStep):
     async def do_event(self, event: Any) -> Any:
         """Ask for every item; the answers come in the order of the items."""
         if not isinstance(event.body, (list, tuple)):
-            raise InvalidInput(f"step '{self.name}' takes a list, not a {type(event.body).__name__}")
+            raise InvalidInput(f"step '{self.name}' takes a list, not {a_kind(event.body)}")
         tasks = [asyncio.ensure_future(self._ask(event, item)) for item in event.body]
         try:
             event.body = list(await asyncio.gather(*tasks))

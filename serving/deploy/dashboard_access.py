@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ...errors import near
+from ...errors import a_kind, near
 from .dashboard_errors import DeployError
 
 DEFAULT_URL = "http://localhost:8070"
@@ -146,7 +146,7 @@ def _address(
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     section = config.get("dashboard") or {}
     if not isinstance(section, Mapping):
-        raise DeployError(f"the configuration file: dashboard must be a mapping, not a {type(section).__name__}")
+        raise DeployError(f"the configuration file: dashboard must be a mapping, not {a_kind(section)}")
     known = [one.name for one in fields(DashboardAccess) if one.name != "source"]
     for key in section:
         if key not in known:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...deferred import orjson
-from ...errors import BadRequest, MillraceError, status_of
+from ...errors import BadRequest, MillraceError, a_kind, status_of
 from ...steps.base import DROPPED
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
@@ -145,11 +145,11 @@ def to_response(engine: Engine, answer: Any) -> Response:
 
 def unsendable(answer: Any, error: Exception) -> str:
     """What is said of a graph's answer that JSON can not say."""
-    kind = type(answer.body if isinstance(answer, Response) else answer).__name__
+    kind = a_kind(answer.body if isinstance(answer, Response) else answer)
     is_endless = isinstance(error, RecursionError) or "ecursion" in str(error)  # orjson has no class for it
     why = "it holds itself, or is nested too deep" if is_endless else str(error)
     return (
-        f"the graph's answer, a {kind}, can not be sent as JSON ({why}); let the last step return what JSON can say, "
+        f"the graph's answer, {kind}, can not be sent as JSON ({why}); let the last step return what JSON can say, "
         "arrays, text, bytes or a Response"
     )
 

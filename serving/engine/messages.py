@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...deferred import orjson
+from ...errors import a_kind
 from ...queues.message import Message
 from .event import Event
 
@@ -32,7 +33,7 @@ def _plain(value: Any) -> Any:
     tolist = getattr(value, "tolist", None)
     if callable(tolist):
         return tolist()
-    raise TypeError(f"a {type(value).__name__} can not be written as JSON")
+    raise TypeError(f"{a_kind(value)} can not be written as JSON")
 
 
 def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Message:

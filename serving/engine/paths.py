@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, a_kind
 
 
 def read_path(path: str, *, step: str) -> Callable[[Any], Any]:
@@ -45,7 +45,7 @@ def write_path(path: str, *, step: str) -> Callable[[Any, Any], Any]:
             value = value.setdefault(part, {})
         if not isinstance(value, dict):
             raise InvalidInput(
-                f"step '{step}': the result can not be written to result_path '{path}' of a {type(value).__name__}"
+                f"step '{step}': the result can not be written to result_path '{path}' of {a_kind(value)}"
             )
         value[last] = result
         return body

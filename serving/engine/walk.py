@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...deferred import asyncio
-from ...errors import TooManyIterations
+from ...errors import TooManyIterations, a_kind
 from ...steps.base import DROPPED
 from .completion import Completion
 from .copying import copy_body
@@ -168,7 +168,7 @@ def isolated(unit: Unit, count: int, body: Any) -> list[Any]:
         return [body, *(copy_body(body) for _ in range(count - 1))]
     except Exception as error:
         raise TypeError(
-            f"each branch gets its own copy of the body, and a {type(body).__name__} can not be copied ({error}); "
+            f"each branch gets its own copy of the body, and {a_kind(body)} can not be copied ({error}); "
             f"step '{unit.info.path}' may say share=True"
         ) from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import BadStepArguments, GraphError, UnknownStep, near
+from ...errors import BadStepArguments, GraphError, UnknownStep, a_kind, near
 from .options import OPTION_NAMES, StepOptions
 from .step import VIEWS, Step, TaskStep, warn_inert
 
@@ -86,7 +86,7 @@ class RouterStep(TaskStep):
             raise GraphError(f"{self._called}: a route's key is a text without '/', not {key!r}")
         if not isinstance(route, Step):
             raise GraphError(
-                f"{self._called}, route '{key}': route= is a step, not a {type(route).__name__}; "
+                f"{self._called}, route '{key}': route= is a step, not {a_kind(route)}; "
                 "a class, or its name, is given as class_name="
             )
         if route.parent is not None:

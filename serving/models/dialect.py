@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ...errors import BadRequest, InvalidInput
+from ...errors import BadRequest, InvalidInput, a_kind
 from ..engine.event import Event, Response
 from .headers import BINARY_HEADER
 from .outputs import encode_outputs
@@ -114,7 +114,7 @@ def _kind(value: Any) -> str:
         list: "a list", dict: "an object", str: "text", bytes: "bytes", int: "a number", float: "a number",
         bool: "true or false", type(None): "nothing",
     }  # fmt: skip
-    return names.get(type(value), f"a {type(value).__name__}")
+    return names.get(type(value), a_kind(value))
 
 
 def id_of(event: Event) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from typing import Any
 
-from ...errors import BadStepArguments, StepError
+from ...errors import BadStepArguments, StepError, a_kind
 from ..engine.copying import copy_body
 from ..engine.event import Event
 from ..engine.route import Route
@@ -75,8 +75,7 @@ class ParallelRun(BaseModelRouter):
         """The merged result, from the results by route; override it for another way."""
         for name, result in results.items():
             if not isinstance(result, dict):
-                kind = type(result).__name__
-                text = f"route '{name}' gave a {kind}; only dicts merge (override merger(body, results))"
+                text = f"route '{name}' gave {a_kind(result)}; only dicts merge (override merger(body, results))"
                 raise StepError(text, step=self.name)
             body.update(result)
         return body

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ...errors import BadRequest, MethodNotAllowed, ModelNotFound, RouteNotFound
+from ...errors import BadRequest, MethodNotAllowed, ModelNotFound, RouteNotFound, a_kind
 from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event
@@ -134,7 +134,7 @@ class BaseModelRouter:
             except ValueError as error:
                 raise BadRequest(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
-            raise BadRequest(f"the body must be a JSON object with 'inputs', not a {type(body).__name__}")
+            raise BadRequest(f"the body must be a JSON object with 'inputs', not {a_kind(body)}")
         return body
 
     def postprocess(self, event: Event) -> Event:

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadStepArguments, InvalidInput, MethodNotAllowed, ModelNotFound, StepError, near
+from ...errors import BadStepArguments, InvalidInput, MethodNotAllowed, ModelNotFound, StepError, a_kind, near
 from ..engine.event import Event, Response
 from .awaiting import settled
 from .dialect import PLAIN, check_request, id_of, read_request, write_plain, write_tensors
@@ -173,7 +173,7 @@ class VotingEnsemble(ParallelRun):
                 raise StepError(f"{place} gave no outputs['{self.column}']", step=self.name)
             outputs = outputs[self.column]
         if isinstance(outputs, (str, bytes, dict)) or not hasattr(outputs, "__len__"):
-            raise StepError(f"{place} gave a {type(outputs).__name__}, not a list of outputs", step=self.name)
+            raise StepError(f"{place} gave {a_kind(outputs)}, not a list of outputs", step=self.name)
         return outputs
 
     async def _decided(self, names: list[str], outputs: list[Any], weights: NDArray[np.float64]) -> Any:

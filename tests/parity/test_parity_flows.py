@@ -254,7 +254,7 @@ def test_a_chunk_that_can_not_be_sent_ends_a_stream_alike_behind_every_door(name
     found = asked(flow(awaiting_stream), to_stream(name))
     assert (found.status, found.content_type) == (200, "application/x-ndjson")
     assert json.loads(found.body.splitlines()[-1]) == {
-        "error": "the stream failed: TypeError: a object can not be written as JSON"
+        "error": "the stream failed: TypeError: an object can not be written as JSON"
     }
 
 

@@ -35,5 +35,5 @@ def test_writing_makes_what_is_missing_and_keeps_the_rest():
 
 @pytest.mark.parametrize("body", [[], 5, {"a": 5}, {"a": []}])
 def test_writing_into_what_is_no_dict_is_refused(body):
-    with pytest.raises(InvalidInput, match=r"result_path 'a.b' of a (list|int)"):
+    with pytest.raises(InvalidInput, match=r"result_path 'a.b' of (a list|an int)"):
         write_path("a.b", step="s")(body, 3)

@@ -271,7 +271,7 @@ def test_a_whole_quorum_says_nothing_of_itself():
     ("results", "text"),
     [
         (([1], [1, 2]), "different numbers of outputs: 'm0' 1, 'm1' 2"),
-        (([1], 5), "model 'm1' of ensemble 'ensemble' gave a int, not a list"),
+        (([1], 5), "model 'm1' of ensemble 'ensemble' gave an int, not a list"),
         (([1], {"a": 1}), "model 'm1' of ensemble 'ensemble' gave a dict, not a list"),
         (([[1]], [[1, 2]]), "different shapes"),
         (([1.5], ["a"]), "a mean needs numbers"),
