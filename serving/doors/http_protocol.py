@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from ...errors import MillraceError
 from ..engine.stream import StreamAnswer
@@ -48,7 +49,9 @@ class Protocol(web.RequestHandler):
         """The answer to what is no HTTP (400), or to a fault of ours (500); the connection is closed after it."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
-        if status == 400:
+        if isinstance(exc, LineTooLong):
+            status, text = 431, "the request's URL or one of its headers is too long: 8,190 bytes are the most"
+        elif status == 400:
             first_line = (message or str(exc)).strip().splitlines()[0].rstrip(":")
             text = f"the request is not HTTP/1.1: {first_line}"
         else:

@@ -197,8 +197,6 @@ def test_compressed_body_is_decompressed(encoding, compress):
         b"GET / HTTP/1.1" + END,
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1" + END,
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked" + END,
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + END,
-        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x" + END,
     ],
 )
 def test_what_is_no_proper_request_is_400_in_json_and_the_next_client_is_served(request_bytes):
@@ -210,6 +208,21 @@ def test_what_is_no_proper_request_is_400_in_json_and_the_next_client_is_served(
         with connected(server) as connection:
             connection.sendall(sized(b"1"))
             assert read_answers(connection, 1) == [(200, b"1")]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 9_000 + END,
+        b"GET / HTTP/1.1\r\nHost: x\r\nCookie: " + b"x" * 20_000 + END,
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x" + END,
+    ],
+)
+def test_url_or_header_that_is_too_long_is_431_and_is_not_repeated(request_bytes):
+    with served("(event)") as server, connected(server) as connection:
+        connection.sendall(request_bytes)
+        ((status, body),) = read_answers(connection, 1)
+    assert status == 431 and b"8,190 bytes" in body and b"xx" not in body
 
 
 @pytest.mark.parametrize("request_bytes", [post(b"{", "Content-Length: 9"), sized(b"no", "Content-Encoding: gzip")])
