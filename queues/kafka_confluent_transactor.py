@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from .kafka_errors import KafkaFault
 from .message import Message
 
 RETRY_SECONDS = 0.1
+GRACE_SECONDS = 2.0
 
 
 class ConfluentTransactor(Transactor):
@@ -23,6 +26,7 @@ class ConfluentTransactor(Transactor):
 
     def __init__(self, topic: str, settings: dict[str, Any], seconds: float) -> None:
         self._topic, self._seconds = topic, seconds
+        self._is_stuck = False
         self._producer = Watched().made(RawProducer, settings)
         self._retried(self._producer.init_transactions, seconds)
 
@@ -36,6 +40,31 @@ class ConfluentTransactor(Transactor):
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     fail(error)
                 time.sleep(RETRY_SECONDS)
+
+    def _bounded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """One step that may never return: this transactor is of no use then, and is left to its fate.
+
+        librdkafka 2.16 keeps no timeout where the group's coordinator went away and came back:
+        https://github.com/confluentinc/librdkafka/issues/5456
+        """
+        ended: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                step(*arguments)
+            except Exception as error:
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        threading.Thread(target=run, name="kafka-offsets", daemon=True).start()
+        try:
+            error = ended.get(timeout=self._seconds + GRACE_SECONDS)
+        except queue.Empty:
+            self._is_stuck = True
+            raise KafkaFault("unreachable", f"the group's coordinator did not answer in {self._seconds:g} s") from None
+        if error is not None:
+            raise error
 
     def begin(self) -> None:
         self._retried(self._producer.begin_transaction)
@@ -58,12 +87,17 @@ class ConfluentTransactor(Transactor):
     def commit(self, offsets: Offsets, membership: Any) -> None:
         if offsets:
             places = places_of(self._topic, offsets)
-            self._retried(self._producer.send_offsets_to_transaction, places, membership, self._seconds)
+            send_offsets = self._producer.send_offsets_to_transaction
+            self._retried(self._bounded, send_offsets, places, membership, self._seconds)
         self._retried(self._producer.commit_transaction, self._seconds)
 
     def abort(self) -> None:
+        if self._is_stuck:
+            return  # the broker aborts it when another producer takes the name
         self._producer.purge()
         self._retried(self._producer.abort_transaction, self._seconds)
 
     def close(self) -> None:
+        if self._is_stuck:
+            return
         self._producer.purge()
