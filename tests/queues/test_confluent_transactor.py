@@ -39,7 +39,7 @@ def test_commit_that_does_not_return_is_a_fault_and_its_producer_is_left_alone(m
     transactor = ConfluentTransactor("orders", {}, 0.05)
     transactor.begin()
     start = time.monotonic()
-    with pytest.raises(KafkaFault, match="the group's coordinator did not answer in 0.05 s") as raised:
+    with pytest.raises(KafkaFault, match=r"the group's coordinator did not answer in 0\.05 s") as raised:
         transactor.commit({0: (1, "")}, None)
     transactor.abort()
     transactor.close()
