@@ -13,7 +13,6 @@ only what is done: FastStream, Quix Streams and Faust commit every few seconds, 
 import sys
 import tempfile
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 if "benchmarks" not in sys.modules:  # run by path: this directory has an http.py, which must not hide the library's
@@ -22,14 +21,9 @@ if "benchmarks" not in sys.modules:  # run by path: this directory has an http.p
 from benchmarks.harness.options import Options, finish, read_options
 from benchmarks.harness.results import Results, print_comparison
 from benchmarks.harness.subjects import Peer, Subject, WrongAnswer
-from benchmarks.harness.venvs import REQUIREMENTS, VENVS, PeerUnavailable, say
+from benchmarks.harness.venvs import VENVS, PeerUnavailable, say
 from benchmarks.peers.consume_orders import total_cents
 
-REQUIREMENTS |= {
-    "faststream": ("faststream[confluent,kafka]==0.7.8", "orjson", "uvloop"),
-    "quixstreams": ("quixstreams==3.28.1", "orjson"),
-    "faust": ("faust-streaming==0.15.3", "orjson", "uvloop"),
-}
 COUNTS = (20_000, 200_000)
 QUICK_COUNTS = (4_000, 40_000)
 RAW = {
@@ -38,7 +32,7 @@ RAW = {
     "millrace on kafka-python": "kafka-python",
 }
 FAST_SECONDS = 20e-6  # who needs less for a message gets the larger topic
-FAULTS = (PeerUnavailable, WrongAnswer, BrokenPipeError)
+FAULTS = (PeerUnavailable, WrongAnswer)
 RATE, CPU = "messages a second", "CPU us a message"
 
 
@@ -120,12 +114,10 @@ def measure(results: Results, subjects: tuple[Subject, ...], store: Store, optio
     small, large = store.topics
 
     def drop(name: str, reason: Exception) -> None:
-        text = "it died between two rounds" if isinstance(reason, BrokenPipeError) else str(reason)
-        say(f"{name} is left out: {text}")
-        results.drop(name, text)
+        say(f"{name} is left out: {reason}")
+        results.drop(name, str(reason))
         if peer := peers.pop(name, None):
-            with suppress(BrokenPipeError):
-                peer.close()
+            peer.close()
 
     try:
         for subject in (subject for subject in subjects if options.takes(subject.name)):

