@@ -39,7 +39,7 @@ def _give_way() -> Generator[None, None, None]:
 async def walk(engine: Engine, unit: Unit, event: Event, body: Any) -> None:
     """Carry an event as far as it goes: to an end, into a step that keeps it, or to the caller with an error.
 
-    Plain branches wait in a list until the first one has ended; branches with async steps become tasks.
+    Where no branch waits for anything, they run one after the other; otherwise those after the first become tasks.
     """
     completion = event._completion
     assert completion is not None  # noqa: S101 - every event that walks has one
@@ -153,7 +153,7 @@ def fork(
     completion.hold(len(outlets) - 1)
     for outlet, copy in zip(outlets[1:], bodies[1:], strict=True):
         branch = event.fork(copy)
-        if outlet.reaches_async:
+        if outlet.reaches_async or outlets[0].reaches_async:  # or it would wait for what the first one waits for
             engine.spawn(outlet, branch, copy)
         else:
             branches.append((outlet, branch, copy))

@@ -1,5 +1,6 @@
 """Branches and joins."""
 
+import asyncio
 import threading
 import time
 
@@ -293,3 +294,26 @@ def test_items_of_a_flat_map_are_copied_for_a_second_branch():
         server.emit([[1], [2]])
         server.wait_for_completion(10)
     assert seen == [[1], [2]]
+
+
+@pytest.mark.parametrize("responds", [False, True])
+def test_plain_branch_does_not_wait_for_what_a_slow_one_waits_for(responds):
+    release, seen = asyncio.Event(), threading.Event()
+
+    async def slow(body):
+        await release.wait()
+        return body
+
+    function, graph = flow()
+    graph.to(name="first", handler="(event)")
+    step = graph.add_step(name="slow", handler=slow, after="first")
+    if responds:
+        step.respond()
+    graph.add_step(name="plain", handler=lambda body: seen.set(), after="first")
+    with function.to_mock_server() as server:
+        asked = threading.Thread(target=server.test, kwargs={"body": 1})
+        asked.start()
+        came = seen.wait(10)
+        server.engine.thread.loop.call_soon_threadsafe(release.set)
+        asked.join(10)
+    assert came
