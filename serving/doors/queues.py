@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -81,8 +82,11 @@ class MemoryStreams:
 
     async def start(self, engine: Engine) -> None:
         """Read every queue that something follows. On the engine's loop."""
-        for name, (_, unit) in engine.plan.entries.items():
-            self._readers.append(asyncio.get_running_loop().create_task(_read(engine, self.queues[name], unit)))
+        for name in engine.plan.entries:
+            reader = asyncio.get_running_loop().create_task(_read(weakref.ref(engine), self.queues[name], name))
+            self._readers.append(reader)
+            _reading.add(reader)
+            reader.add_done_callback(_reading.discard)
 
     async def settled(self) -> bool:
         """Always; what is not read yet is in :attr:`backlog`."""
@@ -97,15 +101,29 @@ class MemoryStreams:
             reader.cancel()
 
 
-async def _read(engine: Engine, queue: MemoryQueue, unit: Unit) -> None:
+_reading: set[asyncio.Task[None]] = set()
+"""Loops keep tasks weakly; these would vanish in the midst of their work together with a server that is forgotten."""
+
+
+async def _read(forgettable: weakref.ref[Engine], queue: MemoryQueue, name: str) -> None:
+    """Read for an engine, which may be forgotten meanwhile: its loop ends then, and with it this."""
     async for message in queue.read():
-        try:
-            event = to_event(message)
-        except Exception as error:
-            engine.report(Event(message.value), error, unit.info)
-            continue
-        try:
-            await engine.gate.enter_async()
-        except Draining:
+        engine = forgettable()
+        if engine is None or not await _feed(engine, message, engine.plan.entries[name][1]):
             return
-        engine.feed(event, unit)
+        del engine
+
+
+async def _feed(engine: Engine, message: Message, unit: Unit) -> bool:
+    """Let a message in; whether more may come."""
+    try:
+        event = to_event(message)
+    except Exception as error:
+        engine.report(Event(message.value), error, unit.info)
+        return True
+    try:
+        await engine.gate.enter_async()
+    except Draining:
+        return False
+    engine.feed(event, unit)
+    return True
