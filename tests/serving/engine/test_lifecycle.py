@@ -321,7 +321,7 @@ def test_body_of_10_mb_goes_through(options):
 
 
 PROGRAM = """
-import asyncio, gc, threading, time, time
+import asyncio, gc, threading, time
 import millrace
 from millrace.steps import Batch
 
@@ -359,8 +359,9 @@ CASES = {
     "s = f.to_mock_server(); assert s.test(body=1, silent=True).status_code == 504",
     "queue": "f, g = flow(); f.add_child_function('c'); g.to('>>', 'q').to(name='a', handler=step, function='c');"
     "s = f.to_mock_server(); s.test(body=1)",
-    "forgotten": "f, g = flow(); f.add_child_function('c'); g.to('>>', 'q').to(name='a', handler=step, function='c');"
-    "s = f.to_mock_server(); s.test(body=1); del s, f, g; gc.collect(); time.sleep(0.2)",
+    "forgotten": "def forget():\n    f, g = flow(); f.add_child_function('c')\n"
+    "    g.to('>>', 'q').to(name='a', handler=step, function='c'); s = f.to_mock_server(); s.test(body=1)\n"
+    "for _ in range(5):\n    forget()\ngc.collect(); time.sleep(0.2)",
     "waits": "f, g = flow(); g.to(Batch(max_events=9), 'b').respond(); s = f.to_mock_server();"
     "threading.Thread(target=s.test, kwargs={'body': 1, 'silent': True}, daemon=True).start()",
 }
