@@ -183,6 +183,7 @@ def test_killed_processes_write_every_message_exactly_once(story: Story) -> None
     assert play(story, 3, 1_000, ["kill", "kill", "halt"]) == (Counter(), Counter())
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 def test_killed_broker_leaves_every_message_exactly_once(story: Story) -> None:
     assert play(story, 1, 1_000, ["broker"]) == (Counter(), Counter())
