@@ -171,7 +171,7 @@ async def test_reading_until_the_end_ends(topic: Topic) -> None:
 
 async def test_topic_that_must_exist_is_not_made(topic: Topic) -> None:
     queue = topic(must_exist=True)
-    with pytest.raises(TopicNotFound, match="millrace queue list|in memory are known to the process"):
+    with pytest.raises(TopicNotFound, match=r"millrace queue list|in memory are known to the process"):
         await queue.open()
     await queue.close()
 
