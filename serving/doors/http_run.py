@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 from ...errors import CannotListen
 from ..engine.engine import Engine
-from .collecting import calm_collector
 from .http import HttpServer, HttpSettings
 from .queues import Streams
 from .stopping import StopRequest
+from .tuning import tune_process
 
 logger = logging.getLogger("millrace.http")
 
@@ -67,7 +67,7 @@ def run(
     with StopRequest(settings.drain_seconds) as stop:
         try:
             with running(engine, streams, settings=settings) as server:
-                calm_collector()
+                tune_process()
                 if on_ready is not None:
                     on_ready(server)
                 stop.wait(lifeline)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from ..engine.engine import Engine
-from .collecting import calm_collector
 from .stopping import StopRequest
 from .streams import RealStreams
+from .tuning import tune_process
 
 logger = logging.getLogger("millrace.stream")
 
@@ -34,7 +34,7 @@ def run_streams(
         streams.on_fault = lambda error: stop.request()
         try:
             engine.thread.call(_start(engine, streams))
-            calm_collector()
+            tune_process()
             if on_ready is not None:
                 on_ready()
             stop.wait(lifeline)
