@@ -79,7 +79,8 @@ def without_magics(source: str) -> str:
 def load_code(filename: str, *, fresh: bool = False) -> ModuleType:
     """The code of a file as a module. It runs once, and again when the text has changed; what it raises names the file.
 
-    The file's folder is put at the end of ``sys.path``, so that the code can import its neighbours.
+    The code can import its neighbours, behind what is installed: the file's folder stands in ``sys.path`` before those
+    of other such files, and a neighbour of the same name that one of them has imported is not taken for it.
     """
     path = Path(filename).resolve()
     pieces = read_pieces(filename)
@@ -91,8 +92,7 @@ def load_code(filename: str, *, fresh: bool = False) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     setattr(module, DIGEST, digest)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+    _search_first(str(path.parent))
     sys.modules[name] = module
     try:
         for place, source in pieces:
@@ -103,6 +103,24 @@ def load_code(filename: str, *, fresh: bool = False) -> ModuleType:
         raise SpecError(f"'{filename}' does not import: {_told(error)}{_line_in(error, places)}") from error
     _pickle_by_value(module)
     return module
+
+
+_folders: set[str] = set()
+"""Those that are in ``sys.path`` for the neighbours of a file."""
+
+
+def _search_first(folder: str) -> None:
+    if folder in sys.path:
+        if folder not in _folders:
+            return  # somebody else put it there
+        sys.path.remove(folder)
+    places = [place for place, one in enumerate(sys.path) if one in _folders]
+    sys.path.insert(places[0] if places else len(sys.path), folder)
+    _folders.add(folder)
+    for neighbour in Path(folder).glob("*.py"):
+        known = getattr(sys.modules.get(neighbour.stem), "__file__", None)
+        if known is not None and str(Path(known).parent) in _folders - {folder}:
+            del sys.modules[neighbour.stem]
 
 
 def _digest(text: str) -> str:

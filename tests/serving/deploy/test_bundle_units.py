@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,6 @@ from millrace.serving.functions.units import units_of
 
 SHOP = str(Path(__file__).parent / "shop" / "orders.py")
 BROKER = "kafka://broker.example.com:9092"
-
-
-@pytest.fixture(autouse=True)
-def other_tests_have_no_module_of_that_name(monkeypatch):
-    monkeypatch.delitem(sys.modules, "prices", raising=False)
 
 
 def shop():

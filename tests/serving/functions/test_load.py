@@ -9,6 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import millrace
 from millrace.errors import SpecError
+from millrace.serving.functions.code import load_code
 from millrace.serving.functions.load import load_function
 
 
@@ -81,6 +82,16 @@ def test_the_classes_and_functions_of_a_file_are_found(tmp_path):
     file.write_text("def double(body):\n    from neighbour_of_code import FACTOR\n    return FACTOR * body\n")
     assert answer(millrace.code_to_function(filename=str(file)), "double", 2) == 42
     assert millrace.code_to_function(filename=str(file)).name == "code"
+
+
+def test_two_files_with_neighbours_of_one_name_import_each_its_own(tmp_path):
+    for name in ("one", "two", "one again"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "shared_neighbour_name.py").write_text(f"NAME = {name!r}\n")
+        (folder / "code.py").write_text("from shared_neighbour_name import NAME\ndef who(body):\n    return NAME\n")
+    found = [load_code(str(tmp_path / name / "code.py")) for name in ("one", "two", "one again")]
+    assert [module.who(None) for module in found] == ["one", "two", "one again"]
 
 
 def test_a_file_that_was_edited_is_read_again(tmp_path):
