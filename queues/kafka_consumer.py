@@ -284,7 +284,15 @@ class KafkaConsumer(Consumer):
             elif mine:
                 await self._guarded(self._done_with(mine), "handling the messages of the last poll")
             self._assigned.difference_update(mine)
-            await self._aside(int)  # commits that were asked for before are through when this is
+            await self._commits_are_through()
+
+    async def _commits_are_through(self) -> None:
+        """Wait for the commits that were asked for before.
+
+        A client sends a commit again until the brokers answer, and each time as the member that it is then. Sent by the
+        member that it is next, it would set back what others have committed meanwhile.
+        """
+        await self._aside(int)
 
     async def _done_with(self, partitions: list[int]) -> None:
         """Without `on_revoked` it is the next poll that tells that what was handed out is done, and committed."""
@@ -302,6 +310,7 @@ class KafkaConsumer(Consumer):
                 log.warning("%s: partitions %s were lost, others may have them already", self._name, mine)
                 if self._on_revoked is not None:
                     await self._guarded(self._on_revoked(mine), "on_revoked")
+            await self._commits_are_through()
 
     async def _guarded(self, callback: Any, what: str) -> None:
         """Await the user's callback for a bounded time; what it raises comes out of the next poll."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from ..deploy.unit import Files
 from .code import read_code
 
 LEFT_OUT = ("__pycache__", ".ipynb_checkpoints")
+STANDARD = ("millrace", "mlrun", "storey")
+"""First parts of the names of Millrace's own steps."""
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Code:
 
     :param version: the Python version that runs them
     :param files: by path in the function's folder
-    :param imports: the modules that they import as they are loaded, and the file that does it
+    :param imports: the modules that they import as they are loaded, and who does it, for errors
     """
 
     version: tuple[int, int]
@@ -49,18 +52,35 @@ class Code:
 
     def _add_neighbours(self, tree: ast.Module, file: Path, folder: str) -> None:
         for top in dict.fromkeys(_imported(tree.body)):
-            self.imports.setdefault(top, str(file))
+            self.imports.setdefault(top, f"'{file}'")
         for top in dict.fromkeys(_imported(list(ast.walk(tree)))):
-            if top in sys.stdlib_module_names:  # which comes first, whatever lies beside the file
+            self._add_module(top, file.parent, folder)
+
+    def add_named(self, name: str, *, who: str) -> None:
+        """Add the module that a step names, as ``enriching.Enrich`` does, where it lies beside a code file.
+
+        :param who: the step, for errors
+        """
+        top = name.partition(".")[0]
+        if top in STANDARD or any(self._add_module(top, parent, folder) for parent, folder in self._folders.items()):
+            return
+        if _is_module(top):  # else it is a name in the code, as in np.sum
+            self.imports.setdefault(top, who)
+
+    def _add_module(self, top: str, parent: Path, folder: str) -> bool:
+        """Add a module and those that it imports, if it lies in the folder; whether it does."""
+        if top in sys.stdlib_module_names:  # which comes first, whatever lies beside the file
+            return False
+        found = list(_modules(parent, top))
+        for one in found:
+            place = f"{folder}/{one.relative_to(parent).as_posix()}"
+            if place in self.files:
                 continue
-            for one in _modules(file.parent, top):
-                place = f"{folder}/{one.relative_to(file.parent).as_posix()}"
-                if place in self.files:
-                    continue
-                self.files[place] = one
-                if one.suffix == ".py":
-                    text = one.read_text(encoding="utf-8")
-                    self._add_neighbours(self._parsed(text, str(one)), file.parent / one.name, folder)
+            self.files[place] = one
+            if one.suffix == ".py":
+                text = one.read_text(encoding="utf-8")
+                self._add_neighbours(self._parsed(text, str(one)), parent / one.name, folder)
+        return bool(found)
 
     def _parsed(self, text: str, filename: str) -> ast.Module:
         try:
@@ -88,11 +108,19 @@ def _imported(nodes: list[ast.stmt] | list[ast.AST]) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+def _is_module(name: str) -> bool:
+    """Whether a module of this name is here, wherever."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return name in sys.modules
+
+
 def _modules(folder: Path, top: str) -> Iterator[Path]:
     """The files of a module in a folder: ``top.py``, or all that is in the package ``top``."""
     if (folder / f"{top}.py").is_file():
         yield folder / f"{top}.py"
-    elif (folder / top).is_dir() and any((folder / top).glob("*.py")):
+    elif (folder / top).is_dir() and any((folder / top).rglob("*.py")):
         for file in sorted((folder / top).rglob("*")):
             hidden = any(part in LEFT_OUT or part.startswith(".") for part in file.relative_to(folder).parts)
             if file.is_file() and not hidden:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from ..deploy.trigger import StreamTrigger, stream_trigger
 from ..deploy.unit import Files
 from .unit_code import model_files
 from .unit_streams import refuse_exactly_once
+
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 @dataclass
@@ -148,6 +151,19 @@ def steps(graph: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, dict[
     for name, step in {**(graph.get("steps") or {}), **(graph.get("routes") or {})}.items():
         yield f"{path}{name}", step
         yield from steps(step, f"{path}{name}/")
+
+
+def dotted_names(graph: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The names of classes and functions in modules that a graph's steps have, each with the step's own.
+
+    >>> list(dotted_names({"steps": {"a": {"class_name": "shop.Price"}, "b": {"handler": "(event.x)"}}}))
+    [('a', 'shop.Price')]
+    """
+    for path, step in [("", dict(graph)), *steps(graph)]:
+        for key in ("class_name", "handler"):
+            name = step.get(key)
+            if isinstance(name, str) and DOTTED.fullmatch(name):
+                yield path, name
 
 
 def holds_pickles(value: Any) -> bool:

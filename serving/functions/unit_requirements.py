@@ -49,27 +49,27 @@ def check_imports(imports: Mapping[str, str], own: set[str], requirements: Itera
 
     Nothing is said where that can not be known: a requirement is not installed here, or is no plain name.
 
-    :param imports: the modules that are imported as the code is loaded, and the file that does it
+    :param imports: the modules that are imported as the code is loaded, and who does it
     :param own: the names of modules that go with the code
     :raises SpecError: an import has no requirement
     """
-    foreign = {module: file for module, file in imports.items()
+    foreign = {module: who for module, who in imports.items()
                if module not in sys.stdlib_module_names and module not in own and module != "millrace"}  # fmt: skip
     brought = _brought(requirements) if foreign else None
     if brought is None:
         return
     packages = importlib.metadata.packages_distributions()
-    for module, file in foreign.items():
+    for module, who in foreign.items():
         names = {_canonical(name) for name in packages.get(module, ())}
         if names & brought:
             continue
         if not names:
             raise SpecError(
-                f"function '{function}': '{file}' imports '{module}', which is neither beside it nor in a package that "
-                "is installed here; put it beside the file, or name its package in requirements="
+                f"function '{function}': {who} imports '{module}', which is neither beside the function's code "
+                "file nor in a package that is installed here; put it there, or name its package in requirements="
             )
         raise SpecError(
-            f"function '{function}': '{file}' imports '{module}', and nothing installs it there; "
+            f"function '{function}': {who} imports '{module}', and nothing installs it there; "
             f"add requirements=['{min(names)}'], or an image= that has it"
         )
 

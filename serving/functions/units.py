@@ -19,7 +19,7 @@ from .check import function_problems
 from .spec import FunctionSpec
 from .text import dump_yaml
 from .unit_code import Code
-from .unit_graph import Part, holds_pickles, parts_of, place_catchers, take_models
+from .unit_graph import Part, dotted_names, holds_pickles, parts_of, place_catchers, take_models
 from .unit_pickles import modules_in
 from .unit_requirements import check_imports, check_requirements, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
@@ -123,7 +123,7 @@ class _Maker:
         commands = (*self.parent.build.commands, *(own.build.commands if self.child else ()))
         requirements = self._requirements()
         if base_image is None and not commands:
-            pickled = {module: str(file) for file in models.values() if isinstance(file, Path)
+            pickled = {module: f"'{file}'" for file in models.values() if isinstance(file, Path)
                        for module in sorted(modules_in(file))}  # fmt: skip
             check_imports({**pickled, **code.imports}, code.own, requirements, function=part.name)
         spec = self._spec(places)
@@ -153,6 +153,8 @@ class _Maker:
             filename = self.function.spec.functions[name].spec.filename
             if filename:
                 places[name] = code.add(filename, child=name)
+        for path, name in dotted_names(self.part.graph):
+            code.add_named(name, who=f"step '{path}'" if path else "the graph")
         return places
 
     def _functions(self) -> list[str]:

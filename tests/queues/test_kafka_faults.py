@@ -22,12 +22,15 @@ class Lists(Client, Cluster, Sender, Member):
 
     :ivar faults: by the name of a method, what it raises
     :ivar gate: sent messages are confirmed when it is open
+    :ivar answers: commits return when it is open
     """
 
     def __init__(self) -> None:
         self.faults: dict[str, list[Exception]] = {}
         self.gate = threading.Event()
         self.gate.set()
+        self.answers = threading.Event()
+        self.answers.set()
         self.joined = 0
         self.log: list[Message] = []
         self.stored: Offsets = {}
@@ -75,6 +78,7 @@ class Lists(Client, Cluster, Sender, Member):
         return self.stored
 
     def commit(self, offsets: Any, *others: Any) -> None:
+        self.answers.wait(10)
         self._fail("commit")
         self.stored = dict(offsets)
 
@@ -168,6 +172,22 @@ async def test_nothing_is_handed_out_between_a_commit_that_came_too_late_and_the
         await asyncio.wrap_future(client.rebalance.lost([0]))
         client.member("g", client.rebalance)
         assert [message.offset for message in await polled(consumer, 2)] == [0, 1]
+
+
+async def test_member_that_was_lost_joins_anew_when_its_commits_are_through() -> None:
+    client = Lists()
+    async with queue_on(client) as queue, queue.consumer("g") as consumer, asyncio.timeout(10):
+        await queue.append([Message(b"%d" % number) for number in range(8)])
+        await polled(consumer, 2)
+        client.answers.clear()
+        commit = asyncio.create_task(consumer.commit({0: Commit(2)}))
+        await asyncio.sleep(0)
+        assert client.rebalance is not None
+        lost = asyncio.wrap_future(client.rebalance.lost([0]))
+        assert not (await asyncio.wait([lost], timeout=0.1))[0]
+        client.answers.set()
+        await lost
+        await commit
 
 
 async def polled(consumer: Consumer, count: int) -> list[Message]:
