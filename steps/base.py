@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 OperationKind = Literal["map", "filter", "flat_map"]
 
@@ -117,6 +117,10 @@ class HoldingStep(ABC):
     """
 
     joins: ClassVar[bool] = False
+
+    def for_server(self) -> Self:
+        """The step as one server runs it: with the same settings, and nothing held for another. Default: itself."""
+        return self
 
     def expects(self, inlets: list[str]) -> None:  # noqa: B027 - most steps need not know
         """Learn the names of the steps that lead here."""

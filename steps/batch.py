@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from .base import Held, HoldingStep, Release
 
@@ -55,6 +56,12 @@ class Batch(HoldingStep):
         self.full_event = full_event
         self.name = name
         self._batches: dict[Any, tuple[float, list[Held]]] = {}
+
+    def for_server(self) -> Self:
+        """The same batches, of one server."""
+        step = copy(self)
+        step._batches = {}
+        return step
 
     def is_answered_behind(self) -> None:
         """Let no caller wait for events that may never come."""

@@ -35,9 +35,8 @@ def compile_expression(text: str, *, step: str) -> Callable[[Any], Any]:
         raise GraphError(f"step '{step}': the expression {text!r} must start with '(' and end with ')'")
     try:
         tree = ast.parse(f"({text.strip()}\n)", f"<expression of step '{step}'>", "eval")
-    except (SyntaxError, ValueError) as error:
-        message = error.msg if isinstance(error, SyntaxError) else error
-        raise GraphError(f"step '{step}': the expression {text!r} is not Python: {message}") from error
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise _not_python(text, step, error) from error
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     _check_names(tree, used, text, step)
     names: dict[str, Any] = dict(_MODULES)
@@ -46,8 +45,17 @@ def compile_expression(text: str, *, step: str) -> Callable[[Any], Any]:
 
         names["np"] = numpy
     tree.body = ast.Lambda(_EVENT, tree.body)
-    function: Callable[[Any], Any] = eval(compile(ast.fix_missing_locations(tree), f"<{step}>", "eval"), names)
+    try:
+        code = compile(ast.fix_missing_locations(tree), f"<{step}>", "eval")
+    except (SyntaxError, RecursionError) as error:  # such as an await, which only a compiler refuses
+        raise _not_python(text, step, error) from error
+    function: Callable[[Any], Any] = eval(code, names)
     return function
+
+
+def _not_python(text: str, step: str, error: Exception) -> GraphError:
+    message = error.msg if isinstance(error, SyntaxError) else error
+    return GraphError(f"step '{step}': the expression {text!r:.200} is not Python: {message}")
 
 
 _EVENT = ast.arguments(posonlyargs=[], args=[ast.arg("event")], kwonlyargs=[], kw_defaults=[], defaults=[])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from ..errors import InvalidInput, MergeIncomplete
 from .base import Held, HoldingStep, Release
@@ -69,6 +70,12 @@ class Merge(HoldingStep):
         self._inlets: list[str] = []
         self._joins: dict[Any, list[_Join]] = {}
         self._by_age: dict[_Join, None] = {}
+
+    def for_server(self) -> Self:
+        """The same joins, of one server."""
+        step = copy(self)
+        step._inlets, step._joins, step._by_age = [], {}, {}
+        return step
 
     def expects(self, inlets: list[str]) -> None:
         """Learn which steps lead here."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+from ...errors import SpecError
 from .docker import DRAIN_SECONDS, PORT, arguments, image_name, spec_name
 from .target import COMPOSE_KAFKA
 from .unit import Unit
@@ -15,17 +18,31 @@ KAFKA_DATA = "kafka-data"
 CONTROLLER_PORT = 9093
 CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 """Any 16 bytes as base64; the id of the cluster must stay the same while its volume does."""
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""What compose takes for a variable's name between braces; in ``${A-B}``, ``B`` is what stands for a missing ``A``."""
+UNITS = {"m": Decimal("0.001"), "": Decimal(1)} | {
+    f"{one}{end}": Decimal(base) ** power
+    for end, base in (("", 1000), ("i", 1024)) for power, one in enumerate("KMGTPE", 1)
+} | {"k": Decimal(1000)}  # fmt: skip
+"""https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity"""
 
 
 def compose(units: Sequence[Unit]) -> dict[str, Any]:
     """What ``compose.yaml`` says; the image is built in the folder ``image`` beside it.
 
     Secrets come from the environment of who starts it; compose refuses to start when one is not set.
+
+    :raises SpecError: a function is called as the Kafka that comes along, or a secret as no variable can be
     """
     needs_kafka = any(url.startswith(f"{COMPOSE_KAFKA}/") for unit in units for url in _urls(unit))
     parent = units[-1]
     services: dict[str, Any] = {KAFKA: _kafka()} if needs_kafka else {}
     for unit in units:
+        if unit.name in services:
+            raise SpecError(
+                f"function '{unit.name}': compose.yaml has a service '{KAFKA}' for its streams; give the function "
+                "another name, or say where its streams are with streams='kafka://broker:9092' (--streams)"
+            )
         services[unit.name] = _service(unit, parent, needs_kafka=needs_kafka)
     services[parent.name]["ports"] = [f"127.0.0.1:{PORT}:{PORT}"]
     found: dict[str, Any] = {"name": parent.name, "services": services}
@@ -41,7 +58,7 @@ def _urls(unit: Unit) -> list[str]:
 def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
     """One service; the parent's builds the image, which the others use."""
     environment = dict(sorted(unit.env.items()))
-    environment |= {name: f"${{{name}:?a secret, set it in the environment}}" for name in sorted(unit.secrets)}
+    environment |= {name: _of_who_starts(name, unit) for name in sorted(unit.secrets)}
     before = {KAFKA: {"condition": "service_healthy"}} if needs_kafka else {}
     before |= {name: {"condition": "service_started"} for name in _deployed_before(unit, parent)}
     limits = unit.resources.get("limits") or {}
@@ -58,8 +75,8 @@ def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
         "tmpfs": ["/tmp"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "cpus": str(limits["cpu"]) if str(limits.get("cpu", "")).replace(".", "").isdigit() else None,
-        "mem_limit": _bytes(limits.get("memory")),
+        "cpus": _number(limits["cpu"]) if "cpu" in limits else None,
+        "mem_limit": _number(limits["memory"]) if "memory" in limits else None,
         "deploy": _gpus(limits),
     }  # fmt: skip
     return {key: value for key, value in service.items() if value not in (None, {}, [])}
@@ -83,14 +100,28 @@ def _gpus(limits: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"resources": {"reservations": {"devices": devices}}} if devices else None
 
 
-def _bytes(quantity: Any) -> str | None:
-    """Kubernetes' ``512Mi`` as compose writes it.
+def _number(quantity: Any) -> str:
+    """Kubernetes' ``500m`` and ``512Mi`` as plain numbers, of processors or bytes.
 
-    >>> _bytes("512Mi")
-    '512m'
+    >>> _number("500m"), _number("512Mi"), _number("2G")
+    ('0.5', '536870912', '2000000000')
     """
-    text = str(quantity or "")
-    return f"{text[:-2]}{text[-2].lower()}" if text.endswith(("Ki", "Mi", "Gi")) else None
+    text = str(quantity)
+    digits = text.rstrip("KMGTPEikm")
+    try:
+        return f"{(Decimal(digits) * UNITS[text[len(digits) :]]).normalize():f}"
+    except (ArithmeticError, KeyError) as error:
+        raise SpecError(f"the limit {text!r} is no quantity; write 500m or 2 for cores, 512Mi for bytes") from error
+
+
+def _of_who_starts(name: str, unit: Unit) -> str:
+    """A reference to a variable that must be set in the environment of who starts compose."""
+    if not VARIABLE.fullmatch(name):
+        raise SpecError(
+            f"function '{unit.name}': the secret's variable '{name}' is none that compose reads; use letters, digits "
+            "and '_' in the secret's name"
+        )
+    return f"${{{name}:?a secret, set it in the environment}}"
 
 
 def _kafka() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from ...errors import SpecError
@@ -16,6 +17,9 @@ HEALTH = (
     "import sys, urllib.request as r; "
     f"sys.exit(r.urlopen('http://127.0.0.1:{PORT}/v2/health/live', timeout=3).status != 200)"
 )
+ESCAPED = re.compile(r'["$\\]')
+BACKSLASH = r"\\\g<0>"
+"""Written before what has a meaning between a Dockerfile's quotation marks."""
 IGNORED = "Dockerfile\n.dockerignore\n.millrace-export\n**/__pycache__\n"
 
 
@@ -30,7 +34,7 @@ def image_files(units: Sequence[Unit]) -> Files:
     for unit in units:
         check_triggers(unit)
     found: Files = {
-        "Dockerfile": _dockerfile(units[-1], base, commands),
+        "Dockerfile": _dockerfile(units[-1], base, commands, _variables(units)),
         ".dockerignore": IGNORED,
         "requirements.txt": "".join(f"{one}\n" for one in _requirements(units)),
     }
@@ -105,7 +109,25 @@ def _extras(requirement: str) -> list[str]:
     return requirement[requirement.index("[") + 1 : requirement.index("]")].split(",") if "[" in requirement else []
 
 
-def _dockerfile(parent: Unit, base: str, commands: Sequence[str]) -> str:
+def _variables(units: Sequence[Unit]) -> str:
+    """The instruction that sets the functions' variables, where nothing but the image can.
+
+    :raises SpecError: two functions have different values, or one has several lines
+    """
+    found: dict[str, str] = {}
+    for unit in units if units[-1].target.name == "docker" else ():
+        for name, value in unit.env.items():
+            if "\n" in value or found.setdefault(name, value) != value:
+                fault = "has several lines" if "\n" in value else "is another one in a child function"
+                raise SpecError(
+                    f"function '{unit.name}': the value of the variable {name} {fault}, and the functions share an "
+                    "image; set it when the image is run, or export for compose or kubernetes"
+                )
+    quoted = [f'{name}="{ESCAPED.sub(BACKSLASH, value)}"' for name, value in sorted(found.items())]
+    return f"ENV {' '.join(quoted)}\n" if quoted else ""
+
+
+def _dockerfile(parent: Unit, base: str, commands: Sequence[str], variables: str) -> str:
     folder = parent.target.folder
     wheel = f"COPY {parent.target.wheel} ./\n" if parent.target.wheel else ""
     built = "".join(f"RUN {command}\n" for command in commands)
@@ -123,7 +145,7 @@ COPY requirements.txt ./
 
 COPY . ./
 
-USER {USER}:{USER}
+{variables}USER {USER}:{USER}
 EXPOSE {PORT}
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period={parent.readiness_seconds}s --retries=3 \\

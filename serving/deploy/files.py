@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,16 +33,25 @@ def write_files(folder: Path, files: Mapping[str, str | Path]) -> None:
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"'{folder}' is a file; give a folder to export to, such as '{folder}.d'")
     earlier = _listed(folder)
-    for place in files:
-        file = folder / place
-        if place not in earlier and file.exists():
-            raise SpecError(
-                f"'{file}' is there already and was not written by an export; export to another folder, or move it away"
-            )
+    for place in (*files, LIST):
+        _check_free(folder, place, is_ours=place in earlier or place == LIST)
     for place in sorted(earlier - set(files)):
         _remove(folder, place)
     for place, one in sorted({**files, LIST: _list(files)}.items()):
         _write(folder / place, one)
+
+
+def _check_free(folder: Path, place: str, *, is_ours: bool) -> None:
+    """Refuse to write where something of somebody else is."""
+    *above, file = (folder / part for part in (*reversed(Path(place).parents[:-1]), place))
+    others = [one for one in above if os.path.lexists(one) and not one.is_dir()]
+    if os.path.lexists(file) and not (is_ours and file.is_file()):
+        others.append(file)
+    if others:
+        raise SpecError(
+            f"'{others[0]}' is there already and was not written by an export; export to another folder, or move it "
+            "away"
+        )
 
 
 def _list(files: Mapping[str, str | Path]) -> str:
@@ -53,14 +63,15 @@ def _listed(folder: Path) -> set[str]:
     file = folder / LIST
     if not file.is_file():
         return set()
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     inside = (line for line in lines if line and not line.startswith(("#", "/")))
-    return {line for line in inside if ".." not in Path(line).parts}
+    return {line for line in inside if ".." not in Path(line).parts and Path(line).parts}
 
 
 def _remove(folder: Path, place: str) -> None:
     file = folder / place
-    file.unlink(missing_ok=True)
+    if file.is_file() or file.is_symlink():
+        file.unlink()
     for parent in file.relative_to(folder).parents:
         inside = folder / parent
         if inside != folder and inside.is_dir() and not any(inside.iterdir()):

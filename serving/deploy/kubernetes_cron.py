@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ...errors import SpecError
 from .docker import USER, image_name
@@ -12,6 +13,8 @@ from .kubernetes_pod import labels, metadata
 from .names import check_name
 from .unit import Unit
 
+IN_PATHS = "/?&=%:;,+@!$'()*~"
+"""What has its meaning in a URL, or is written in percents already."""
 LONGEST_NAME = 52
 """Kubernetes adds 11 characters to the names of the jobs."""
 CALL = (
@@ -53,7 +56,7 @@ def _job(unit: Unit, name: str, trigger: Mapping[str, Any], host: str) -> dict[s
     event = attributes.get("event") or {}
     body = event.get("body") or ""
     method = event.get("method") or "POST"
-    url = f"http://{host}/{str(event.get('path') or '/').lstrip('/')}"
+    url = f"http://{host}/{quote(str(event.get('path') or '/').lstrip('/'), safe=IN_PATHS)}"
     command = ["python", "-c", CALL, url, method, body, json.dumps(event.get("headers") or {}, sort_keys=True)]
     container = {
         "name": "call", "image": image_name(unit), "command": command,

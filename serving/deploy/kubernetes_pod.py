@@ -98,7 +98,14 @@ def _container(unit: Unit) -> dict[str, Any]:
 
 def user_variable(trigger: StreamTrigger) -> str:
     """The environment variable with the name of the user of a Kafka topic, which KEDA reads there."""
-    return f"MILLRACE_USER_OF_{re.sub(r'[^A-Z0-9]', '_', trigger.name.upper())}"
+    plain = re.sub(r"[^a-z0-9]", "_", trigger.name)
+    own = "" if plain == trigger.name else f"_{name_hash(trigger.name)}"
+    return f"MILLRACE_USER_OF_{plain}{own}".upper()
+
+
+def name_hash(name: str) -> str:
+    """What tells names apart that are written alike where only some characters may be."""
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def environment(unit: Unit) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import SpecError
 from .kafka_login import KafkaLogin
-from .kubernetes_pod import CONTAINER, metadata, selector, user_variable
+from .kubernetes_pod import CONTAINER, metadata, name_hash, selector, user_variable
 from .trigger import StreamTrigger
 from .unit import Unit
 
@@ -121,8 +121,9 @@ def _login(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
 
 
 def _suffix(trigger: StreamTrigger) -> str:
-    """The name of a queue, of which there may be any, as part of a name that Kubernetes takes."""
-    return re.sub(r"[^a-z0-9]+", "-", trigger.name.lower()).strip("-")
+    """The name of a queue, of which there may be any, as part of a name that Kubernetes takes; each has its own."""
+    plain = re.sub(r"[^a-z0-9]+", "-", trigger.name.lower()).strip("-")
+    return plain if plain == trigger.name else f"{plain}-{name_hash(trigger.name)}".lstrip("-")
 
 
 def disruption_budget(unit: Unit) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import SpecError
@@ -25,7 +26,9 @@ def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
         found["http"] = _http(unit)
     low, high = unit.replica_range
     for stream in unit.streams:
-        _add(found, stream.name, _kafka(stream, high) if stream.stream.is_kafka else _v3io(stream, high), unit)
+        made = _kafka(stream, high) if stream.stream.is_kafka else _v3io(stream, high)
+        _check_attributes(stream, made["attributes"], unit)
+        _add(found, stream.name, made, unit)
     for name, trigger in unit.triggers.items():
         if trigger["kind"] != "http":
             _add(found, name, {"workerTerminationTimeout": TERMINATION_TIMEOUT, **trigger}, unit)
@@ -35,6 +38,24 @@ def triggers_of(unit: Unit) -> dict[str, dict[str, Any]]:
             "divides its shards by a fixed number: set replicas="
         )
     return found
+
+
+def _check_attributes(trigger: StreamTrigger, attributes: Mapping[str, Any], unit: Unit) -> None:
+    """Refuse attributes with which the worker would end as soon as it starts."""
+    what = f"function '{unit.name}', queue '{trigger.stream.name}'"
+    mode = attributes["workerAllocationMode"]
+    if mode != "static":
+        raise SpecError(
+            f"{what}: with workerAllocationMode='{mode}' Nuclio takes no acknowledgements; "
+            "leave it out, and it is 'static'"
+        )
+    folder = str(attributes.get("secretPath") or "").rstrip("/")
+    mounted = [str(one.get("mountPath", "")).rstrip("/") for one in unit.placement.get("volume_mounts", ())]
+    if folder and not any(folder == one or folder.startswith(f"{one}/") for one in mounted):
+        raise SpecError(
+            f"{what}: secretPath='{folder}', and nothing is mounted there in this function; give its own spec.volumes "
+            "and spec.volume_mounts, which a child does not have from its parent"
+        )
 
 
 def _add(found: dict[str, dict[str, Any]], name: str, trigger: dict[str, Any], unit: Unit) -> None:

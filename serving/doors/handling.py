@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from ...errors import Unavailable
 from ...queues.base import Queue
@@ -51,10 +52,10 @@ class Handling:
         self._policy, self._origin, self._counts = policy, origin, counts
         self._dead_letters = dead_letters
 
-    def _ladder(self, part: Part) -> Ladder:
+    def _ladder(self, part: Part, policy: Policy | None = None) -> Ladder:
         dead_letters = self._dead_letters
         return Ladder(
-            self._policy, origin=self._origin, clock=self._engine.clock,
+            policy or self._policy, origin=self._origin, clock=self._engine.clock,
             dead_letters=None if dead_letters is None else lambda: self._letters(part, dead_letters),
             on_given_up=self._given_up, counts=self._counts,
         )  # fmt: skip
@@ -92,21 +93,36 @@ class Handling:
             part.finish(message, outbox)
         return error
 
-    async def refuse(self, part: Part, entry: Entry, error: BaseException) -> BaseException | None:
-        """Deal with a message that is done, and whose writes the brokers do not take.
+    async def refuse(
+        self, part: Part, entry: Entry, error: BaseException, again: Callable[[], Awaitable[BaseException | None]]
+    ) -> BaseException | None:
+        """Deal with a message that is done, and whose writes are refused; when its dead letter is, reading stops.
 
+        :param again: writes and commits it once more; gives what failed, or ``None``
         :raises PartitionLost: the partition goes to another reader meanwhile
         :return: what it is that can not be dealt with
         """
-        if entry.is_refused:
-            error.add_note("and its dead letter is not taken either, so that reading stops there")
-            return error
+        is_written = False
+
+        async def attempt(_: Message) -> BaseException | None:
+            nonlocal is_written
+            failed = await again()
+            is_written = failed is None
+            return failed
+
+        policy = replace(self._policy, on_failure="stop") if entry.is_refused else self._policy
         outbox = Outbox()
         before = OUTBOX.set(outbox)
         try:
-            left = await self._ladder(part).give_up(entry.message, error, 1)
+            left = await self._ladder(part, policy).climb(
+                entry.message, error, attempt, lambda seconds: self._wait(part, seconds)
+            )
         finally:
             OUTBOX.reset(before)
+        if is_written:
+            return None
+        if entry.is_refused and left is not None:
+            left.add_note("and its dead letter is not taken either, so that reading stops there")
         outbox.is_sealed = entry.is_refused = True
         entry.outbox = outbox
         return left

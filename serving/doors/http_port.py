@@ -19,6 +19,8 @@ def reserve_port(host: str, port: int) -> socket.socket:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
         held = socket.socket(family)
+        # Both: connections of a server that has just ended, and shared no port, would be in the way for a minute.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((host, port))
     except OSError as error:

@@ -12,9 +12,10 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import islice
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, Unavailable
 from ...queues.base import Commit, Queue
 from ...queues.kafka_consumer import KafkaConsumer
+from ...queues.kafka_errors import KafkaFault
 from ...queues.kafka_queue import KafkaQueue
 from ...queues.message import Message
 from .ladder import PartitionLost
@@ -25,19 +26,27 @@ logger = logging.getLogger("millrace.stream")
 MOST_MESSAGES = 10_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 
+NOT_ITS_FAULT = {"unreachable", "unconfirmed", "login", "moved", "fenced", "closed"}
+"""Faults of the brokers, the network or the group: messages without any writes would meet them too."""
+
 Batch = dict[Part, list[Entry]]
-Refuse = Callable[[Part, Entry, BaseException], Awaitable[BaseException | None]]
+Again = Callable[[], Awaitable[BaseException | None]]
+Refuse = Callable[[Part, Entry, BaseException, Again], Awaitable[BaseException | None]]
 
 
 class PartGone(Exception):
     """A partition went to another reader before its transaction had begun."""
 
 
+class NotNow(Exception):
+    """A message that is tried again can not be judged: what failed now is not its fault."""
+
+
 class Together:
     """Commits what is done in the partitions of one door.
 
     :param parts: the partitions that the door has now
-    :param refuse: deals with a message whose writes the brokers do not take; gives what it can not deal with
+    :param refuse: deals with a message whose writes are refused, which it may try again; gives what it can not deal with
     :param on_fault: called with that
     :param on_done: called with a partition and how many of its messages were committed
     """
@@ -91,11 +100,12 @@ class Together:
                 await self._write(batch)
             except PartGone:
                 return False
-            except InvalidInput as error:
+            except InvalidInput as error:  # that nothing of it counts is certain
                 return await self._narrow(batch, error)
             except Exception as error:
                 logger.warning("%s: a transaction failed and is tried again: %s", self._queue.url, error)
-                await self._find_out(batch)
+                if await self._is_left(batch) and _is_refusal(error):
+                    return await self._narrow(batch, error)
                 return False
             self._finished(batch)
             self._most = min(self._most * 2, MOST_MESSAGES)
@@ -136,7 +146,7 @@ class Together:
             part.committed(entries)
             self._on_done(part, len(entries))
 
-    async def _narrow(self, batch: Batch, error: InvalidInput) -> bool:
+    async def _narrow(self, batch: Batch, error: Exception) -> bool:
         """Find the message whose writes are refused, by smaller transactions; alone, it climbs the failure ladder."""
         count = sum(map(len, batch.values()))
         if count > 1:
@@ -145,8 +155,8 @@ class Together:
         ((part, (entry,)),) = batch.items()
         before = entry.outbox.size
         try:
-            left = await self._refuse(part, entry, error)
-        except PartitionLost:
+            left = await self._refuse(part, entry, error, lambda: self._again(batch))
+        except (PartitionLost, PartGone, NotNow):
             return False
         part.size += entry.outbox.size - before
         if left is not None:
@@ -154,18 +164,36 @@ class Together:
             self._on_fault(left)
         return True
 
-    async def _find_out(self, batch: Batch) -> None:
-        """Whether a transaction that failed counted after all: certain once no transaction is open any more."""
+    async def _again(self, batch: Batch) -> Exception | None:
+        """Write a batch once more; why it is refused, or ``None`` when it counts.
+
+        :raises NotNow: it failed for another reason
+        """
+        try:
+            await self._write(batch)
+        except PartGone:
+            raise
+        except InvalidInput as error:
+            return error
+        except Exception as error:
+            if await self._is_left(batch) and _is_refusal(error):
+                return error
+            raise NotNow from error
+        self._finished(batch)
+        return None
+
+    async def _is_left(self, batch: Batch) -> bool:
+        """Whether a batch whose transaction failed is still to be written: certain once no transaction is open."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
                 await self._queue.end_transactions()  # whoever has the partitions now waits for that, too
                 if not self._are_mine(batch):
-                    return
+                    return False
                 stored = await self._consumer.committed([part.partition for part in batch])
             except Exception as error:
                 if not self._are_mine(batch):
-                    return
+                    return False
                 logger.info("%s: nobody can say yet how far the group is: %s", self._queue.url, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -174,4 +202,11 @@ class Together:
             if all(stored.get(part.partition, nothing).watermark >= entries[-1].commit.watermark
                    for part, entries in batch.items()):  # fmt: skip
                 self._finished(batch)
-            return
+                return False
+            return True
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether what messages write may be why a transaction failed."""
+    fault = error.__cause__
+    return fault.kind not in NOT_ITS_FAULT if isinstance(fault, KafkaFault) else not isinstance(error, Unavailable)

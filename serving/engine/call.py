@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -195,14 +196,21 @@ def check_is_router(step: TaskStep, found: Any, path: str) -> None:
 
 
 def _of_given_object(step: TaskStep, target: Any, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
-    """An object that the user made: it gets what its constructor would have got, and keeps its state."""
+    """An object that the user made: it gets what its constructor would have got, and keeps its state.
+
+    Only what belongs to one server, such as the events that a batch holds or a router's routes, is no part of it.
+    """
     arguments, options = split_options(step, known=())
     for name in arguments:
         raise BadStepArguments(f"step '{path}': the {type(target).__name__} is made already, it takes no '{name}'")
+    if isinstance(target, HoldingStep):
+        target = target.for_server()
+    elif extra:
+        target = copy(target)
     own = getattr(target, "context", None)
     if hasattr(target, "context") and (own is None or isinstance(own, GraphContext)):
         target.context = shop.context
-    if getattr(target, "name", step.name) in (None, type(target).__name__):  # nobody gave it one
+    if hasattr(target, "name") and target.name in (None, type(target).__name__):  # nobody gave it one
         target.name = step.name
     for name, value in extra.items():
         setattr(target, name, value)

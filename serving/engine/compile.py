@@ -112,7 +112,8 @@ class Compiler:
         local = {name: step for name, step in flow.steps.items() if self._is_local(step, function)}
         infos = {name: StepInfo(name, f"{prefix}{name}", self.title, enclosing) for name in local}
         nodes = {name: self.node(step, f"{prefix}{name}", infos[name], function) for name, step in local.items()}
-        self._set_catchers(flow, nodes, infos)
+        catchers = flow.catchers
+        self._set_catchers(flow, catchers, nodes, infos)
         edges = successors(flow)
         for name, step in local.items():
             for source in step.cycle_from:
@@ -120,11 +121,11 @@ class Compiler:
         main = _on_main_path(flow, edges)
         for name, node in nodes.items():
             end = (leaves,) if name in main else ()
-            self._join(flow, node, [nodes[after] for after in edges[name] if after in nodes], end)
+            self._join(flow, node, [nodes[after] for after in edges[name] if after in nodes], end, catchers)
         self._join_queues(prefix, nodes, edges)
         for node in nodes.values():
             if isinstance(node.exit, HoldUnit):
-                node.exit.step.expects([one for one in node.step.after if one not in flow.catchers])
+                node.exit.step.expects([one for one in node.step.after if one not in catchers])
         starts = [nodes[name] for name in start_steps(flow) if name in nodes]
         entry.outlets = tuple(_inlet(one, "") for one in starts if self._starts_here(one.step, function))
         if not entry.outlets and not self.entries:
@@ -146,7 +147,9 @@ class Compiler:
         writer, current = step.function or function or "", self.current_function
         return not isinstance(step, QueueStep) or "*" in (writer, current) or writer == current
 
-    def _set_catchers(self, flow: FlowStep, nodes: dict[str, Node], infos: dict[str, StepInfo]) -> None:
+    def _set_catchers(
+        self, flow: FlowStep, catchers: set[str], nodes: dict[str, Node], infos: dict[str, StepInfo]
+    ) -> None:
         _refuse_circles(flow)
         for name, node in nodes.items():
             # What a nested flow names as its catcher is a step in it.
@@ -154,10 +157,12 @@ class Compiler:
             catcher = own or (flow.on_error if name != flow.on_error else None)
             if catcher in nodes:
                 infos[name].own_catcher = _inlet(nodes[catcher], name)
-            if name in flow.catchers:
+            if name in catchers:
                 self.catchers.append(node.entry)
 
-    def _join(self, flow: FlowStep, node: Node, after: list[Node], end: tuple[Segment, ...]) -> None:
+    def _join(
+        self, flow: FlowStep, node: Node, after: list[Node], end: tuple[Segment, ...], catchers: set[str]
+    ) -> None:
         unit = node.exit
         if isinstance(node.step, QueueStep):
             return
@@ -171,7 +176,7 @@ class Compiler:
         if node.select is not None and units:
             unit.select = Outlets(node.select, units, node.step.name)
         cyclic = any(node.step.name in other.step.cycle_from for other in after)
-        rejoins = node.step.name in flow.catchers and after
+        rejoins = node.step.name in catchers and after
         if cyclic or rejoins:
             node.entry.max_rounds = node.step.max_iterations or flow.max_iterations or DEFAULT_MAX_ITERATIONS
 

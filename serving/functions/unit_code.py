@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import re
 import sys
@@ -127,6 +128,16 @@ def _modules(folder: Path, top: str) -> Iterator[Path]:
                 yield file
 
 
+def _folder_of(step: str) -> str:
+    """A step's name as that of a folder; another one for each step.
+
+    >>> _folder_of("fraud"), _folder_of("a:v1") == _folder_of("a_v1")
+    ('fraud', False)
+    """
+    plain = re.sub(r"[^-.a-zA-Z0-9_]", "_", step)
+    return plain if plain == step else f"{plain}-{hashlib.sha256(step.encode()).hexdigest()[:8]}"
+
+
 def model_files(path: str, *, step: str, folder: str) -> tuple[Files, str]:
     """The files of a model that lies on this machine, and its path in the image.
 
@@ -143,7 +154,7 @@ def model_files(path: str, *, step: str, folder: str) -> tuple[Files, str]:
             f"step '{step}': model_path='{path}' is no file or folder here, seen from '{Path.cwd()}'; give its whole "
             "path, or an absolute one that is mounted where the function runs"
         )
-    place = f"models/{re.sub(r'[^-.a-zA-Z0-9_]', '_', step)}/{local.resolve().name}"
+    place = f"models/{_folder_of(step)}/{local.resolve().name}"
     if local.is_file():
         return {place: local.resolve()}, f"{folder}/{place}"
     inside = (file for file in sorted(local.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)

@@ -27,9 +27,9 @@ def millrace_requirement(extras: Iterable[str], *, wheel: str | None = None) -> 
 
 
 def check_requirements(requirements: Iterable[str], *, function: str) -> None:
-    """Refuse what ``pip`` would look for in files of this machine.
+    """Refuse what ``pip`` would look for in files of this machine, and several requirements in one text.
 
-    :raises SpecError: a requirement names a file
+    :raises SpecError: a requirement names a file, or has a second line
 
     >>> check_requirements(["-r a.txt"], function="f")
     Traceback (most recent call last):
@@ -37,11 +37,31 @@ def check_requirements(requirements: Iterable[str], *, function: str) -> None:
 packages are installed; name the packages themselves
     """
     for one in requirements:
+        if "\n" in one.strip():
+            raise SpecError(f"function '{function}': the requirement {one!r} has several lines; give a list of them")
         if FILE.match(one):
             raise SpecError(
                 f"function '{function}': the requirement '{one}' is a file of this machine, and not there when "
                 "packages are installed; name the packages themselves"
             )
+
+
+def check_commands(commands: Iterable[str], *, function: str) -> tuple[str, ...]:
+    """The commands that build an image, each of which is one instruction there.
+
+    :raises SpecError: one has a second line, without a backslash at the end of the first
+
+    >>> check_commands(["apt-get update "], function="f")
+    ('apt-get update',)
+    """
+    found = tuple(one.strip().replace("\r\n", "\n") for one in commands)
+    for one in found:
+        if any(not line.endswith("\\") for line in one.split("\n")[:-1]):
+            raise SpecError(
+                f"function '{function}': the command {one!r} has several lines; give each as a command of its own, or "
+                "join them with '&&'"
+            )
+    return found
 
 
 def check_imports(imports: Mapping[str, str], own: set[str], requirements: Iterable[str], *, function: str) -> None:

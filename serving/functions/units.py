@@ -21,7 +21,7 @@ from .text import dump_yaml
 from .unit_code import Code
 from .unit_graph import Part, dotted_names, holds_pickles, parts_of, place_catchers, take_models
 from .unit_pickles import modules_in
-from .unit_requirements import check_imports, check_requirements, millrace_requirement
+from .unit_requirements import check_commands, check_imports, check_requirements, millrace_requirement
 from .unit_secrets import deployed_sources, secrets_of
 from .unit_streams import clocks, needs_v3io_key, outside_streams, secrets_of_streams, triggers_to_read
 
@@ -71,7 +71,7 @@ def _check(unit: Unit) -> None:
     """Refuse what the target refuses of a unit."""
     check_name(unit.full_name if unit.target.name == "nuclio" else unit.name, what="function")
     check_labels(unit.labels, function=unit.name)
-    check_variables(unit.env, function=unit.name)
+    check_variables([*unit.env, *unit.secrets], function=unit.name)
     if unit.base_image is not None:
         check_image(unit.base_image)
     check_requirements(unit.requirements[1:], function=unit.name)
@@ -135,7 +135,8 @@ class _Maker:
             streams=(*part.reads, *self.outside), written=tuple(dict.fromkeys(part.writes)),
             triggers=self.triggers, resources=own.resources, replicas=own.replicas,
             min_replicas=own.min_replicas, max_replicas=own.max_replicas,
-            image=own.image or self.parent.image, base_image=base_image, commands=commands,
+            image=own.image or self.parent.image, base_image=base_image,
+            commands=check_commands(commands, function=part.name),
             nuclio_runtime=own.nuclio_runtime or self.parent.nuclio_runtime,
             readiness_seconds=own.readiness_timeout or READINESS_SECONDS, service_type=own.service_type,
             disable_default_http_trigger=own.disable_default_http_trigger, placement=self._placement(),

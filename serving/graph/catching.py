@@ -28,7 +28,8 @@ def catcher_places(graph: Step) -> Places:
     """
     found: Places = {}
     for flow in _flows(graph):
-        catchers = [flow.steps[name] for name in flow.steps if name in flow.catchers and not flow.steps[name].function]
+        names = flow.catchers
+        catchers = [flow.steps[name] for name in flow.steps if name in names and not flow.steps[name].function]
         for _ in catchers:  # one may catch the errors of another, and that those of a third
             for catcher in catchers:
                 _place(flow, catcher, found)

@@ -87,6 +87,8 @@ def _flow_problems(flow: FlowStep, functions: Collection[str]) -> Iterator[Graph
 def _name_problems(flow: FlowStep) -> Iterator[GraphError]:
     for source, target in flow.pending_cycles:
         yield UnknownStep(target, graph=flow.title, role=f"cycle_to of step '{source}'", known=flow.steps)
+    for catcher, target in flow.pending_rejoins:
+        yield UnknownStep(target, graph=flow.title, role=f"before= of catcher '{catcher}'", known=flow.steps)
     if flow.on_error and flow.on_error not in flow.steps and (flow.parent is None or flow.on_error not in flow.parent):
         yield UnknownStep(flow.on_error, graph=flow.title, role="the graph's error_handler", known=flow.steps)
     for name, step in flow.steps.items():

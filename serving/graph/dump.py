@@ -16,7 +16,7 @@ from .step import QueueStep, Step, TaskStep
 
 KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (TaskStep, RouterStep, QueueStep, FlowStep)}
 OTHER_KINDS: dict[str, type[Step]] = {"error_step": TaskStep, "root": FlowStep}
-NOT_WRITTEN = ("name", "parent", "previous", "pending_cycles")
+NOT_WRITTEN = ("name", "parent", "previous", "pending_cycles", "pending_rejoins")
 FIRST = ("engine", "class_name", "class_args", "handler", "path", "function", "after")
 LAST = ("steps", "routes")
 IGNORED_KEYS = ("model_endpoint_creation_strategy", "endpoint_type", "model_endpoints_routes_names", "base_step")
@@ -52,6 +52,9 @@ def to_dict(step: Step, *, pickle: bool = False) -> dict[str, Any]:
     if isinstance(step, FlowStep):
         for source, target in step.pending_cycles:
             found["steps"][source].setdefault("cycle_to", []).append(target)
+        for catcher, target in step.pending_rejoins:
+            found["steps"][catcher]["kind"] = "error_step"
+            found["steps"][catcher].setdefault("before", []).append(target)
     return found
 
 

@@ -40,6 +40,7 @@ class FlowStep(Step):
     max_in_flight: int | None = None
     previous: str | None = None
     pending_cycles: list[tuple[str, str]] = field(default_factory=list)
+    pending_rejoins: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.engine is not None and self.engine not in get_args(Engine):
@@ -135,6 +136,9 @@ class FlowStep(Step):
         for source, target in [pair for pair in self.pending_cycles if pair[1] == key]:
             self.pending_cycles.remove((source, target))
             self.steps[source].cycle_to(target)
+        for catcher, target in [pair for pair in self.pending_rejoins if pair[1] == key]:
+            self.pending_rejoins.remove((catcher, target))
+            self._rejoin(catcher, [target])
         return step
 
     def _named(self, steps: str | Step | Sequence[str | Step] | None, *, role: str) -> list[str]:
@@ -182,6 +186,7 @@ class FlowStep(Step):
     ) -> str:
         """The name of the step that catches; makes the step when a class or handler says what it does.
 
+        :param before: names of steps that may also be added later
         :param settings: fields of the step, such as ``full_event``
         """
         if class_name is None and handler is None:
@@ -193,12 +198,15 @@ class FlowStep(Step):
             return name
         step = make_step(class_name, name, handler, class_args)
         _set(step, **settings)
-        followers = self._named(before, role=f"before= of catcher '{step.name}'")
+        later = [one for one in _listed(before) if isinstance(one, str) and one not in (PREVIOUS, *self.steps)]
+        here = [one for one in _listed(before) if one not in later]
+        followers = self._named(here, role=f"before= of catcher '{step.name}'")
         if step.name in self.steps and step.name in self.catchers and _is_same(self.steps[step.name], step):
             return step.name
         previous = self.previous
         self.insert_step(step.name, step)
         self._rejoin(step.name, followers)
+        self.pending_rejoins += [(step.name, target) for target in later]
         self.previous = previous
         return step.name
 
@@ -278,6 +286,7 @@ class FlowStep(Step):
         del self.steps[name]
         step.parent = None
         self.pending_cycles = [pair for pair in self.pending_cycles if pair[0] != name]
+        self.pending_rejoins = [pair for pair in self.pending_rejoins if pair[0] != name]
         if self.previous == name:
             self.previous = next(reversed(self.steps), None)
 
@@ -307,8 +316,11 @@ class FlowStep(Step):
 def _set(step: Step, **settings: Any) -> None:
     """Set the fields for which something was said; a finished step keeps its own for the others."""
     for name, value in settings.items():
-        if value is not None:
-            setattr(step, name, value)
+        if value is None:
+            continue
+        if name in ("function", "input_path", "result_path") and not isinstance(value, str):
+            raise GraphError(f"step '{step.name}': {name}={value!r:.60} must be a text")
+        setattr(step, name, value)
 
 
 def _is_same(one: Step, other: Step) -> bool:

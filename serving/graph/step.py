@@ -151,6 +151,8 @@ class Step:
         ['a']
         """
         flow, after = self._place_after()
+        if "after" in class_args or "before" in class_args:
+            class_args = _without_place(class_args, name or handler or class_name, after)
         step: Step = flow.add_step(
             class_name, name, handler, after, None, graph_shape, function, full_event, input_path, result_path,
             model_endpoint_creation_strategy, cycle_to, max_iterations, options, **class_args,
@@ -268,6 +270,14 @@ class QueueStep(Step):
 
     def _summary(self) -> str:
         return f"path={self.path!r}" if self.path else ""
+
+
+def _without_place(class_args: dict[str, Any], step: Any, after: str) -> dict[str, Any]:
+    """The arguments without an ``after=`` that says again what `to` means; any other place is for ``add_step``."""
+    if "before" in class_args or class_args["after"] not in (after, [after]):
+        said = "a start step" if not after else f"a step after '{after}'"
+        raise GraphError(f"step {_short(step)}: to() adds {said}; after= and before= are for graph.add_step(…)")
+    return {name: value for name, value in class_args.items() if name != "after"}
 
 
 def _short(value: Any) -> str:

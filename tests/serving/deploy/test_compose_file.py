@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import millrace
+from millrace.errors import SpecError
 
 SHOP = str(Path(__file__).parent / "shop" / "orders.py")
 SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
@@ -77,7 +78,7 @@ def test_secrets_come_from_the_environment_of_who_starts_it(tmp_path):
 
 def test_limits_and_hardening_are_those_of_the_cluster(tmp_path):
     service = export(flow().with_limits(mem="512Mi", cpu=0.5), tmp_path)["services"]["f"]
-    assert (service["mem_limit"], service["cpus"]) == ("512m", "0.5")
+    assert (service["mem_limit"], service["cpus"]) == ("536870912", "0.5")
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
 
 
@@ -107,3 +108,36 @@ def test_the_kafka_that_comes_along_is_asked_without_a_login(tmp_path):
     spec = yaml.safe_load((tmp_path / "out" / "image" / "function-spec.yaml").read_text())
     assert spec["spec"]["graph"]["steps"]["q"]["trigger_args"] == {"options": {"linger_ms": 5}}
     assert list(service["environment"]) == ["MILLRACE_SECRET_OTHER"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "mem", "cpus", "mem_limit"),
+    [("500m", "2G", "0.5", "2000000000"), (2, "512Mi", "2", "536870912"), ("1.5", "1000k", "1.5", "1000000"),
+     (0.25, 1 << 30, "0.25", "1073741824"), ("100", "1.5Gi", "100", "1610612736")],
+)  # fmt: skip
+def test_limits_in_any_of_kubernetes_units_hold_in_compose(cpu, mem, cpus, mem_limit, tmp_path):
+    # By hand: milli is a thousandth, G is 10^9, Mi 2^20, k 10^3, Gi 2^30.
+    service = export(flow().with_limits(cpu=cpu, mem=mem), tmp_path)["services"]["f"]
+    assert (service["cpus"], service["mem_limit"]) == (cpus, mem_limit)
+
+
+def test_a_secret_whose_name_compose_would_read_as_another_with_a_default_is_refused(tmp_path):
+    # In "${MILLRACE_SECRET_my-token:?…}", "token:?…" is the default of MILLRACE_SECRET_my.
+    function = flow().with_secrets("inline", {"my-token": "t"})
+    with pytest.raises(SpecError, match="'MILLRACE_SECRET_my-token' is none that compose reads; use letters"):
+        function.export("compose", str(tmp_path / "out"))
+
+
+def test_a_function_that_is_called_as_the_kafka_beside_it_is_refused(tmp_path):
+    function = millrace.new_function("kafka")
+    graph = function.set_topology("flow")
+    graph.to(name="a", handler="(event)").to(">>", "q").to(name="b", handler="(event)", function="c")
+    function.add_child_function("c")
+    with pytest.raises(SpecError, match=r"compose\.yaml has a service 'kafka' for its streams; give"):
+        function.export("compose", str(tmp_path / "out"))
+
+
+def test_a_function_called_kafka_without_queues_is_a_service_like_any_other(tmp_path):
+    function = millrace.new_function("kafka")
+    function.set_topology("flow").to(name="s", handler="(event)").respond()
+    assert list(export(function, tmp_path)["services"]) == ["kafka"]
