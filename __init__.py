@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .serving.engine.event import Event, MockEvent, Response
     from .serving.functions.function import ServingFunction
     from .serving.functions.load import code_to_function, import_function, new_function
+    from .serving.functions.modifiers import v3io_cred
     from .serving.graph.options import StepOptions
 
 __version__ = "0.1.0"
@@ -33,11 +34,13 @@ _PLACES = {
     "code_to_function": ".serving.functions.load", "import_function": ".serving.functions.load",
     "new_function": ".serving.functions.load",
     "StepOptions": ".serving.graph.options",
+    "v3io_cred": ".serving.functions.modifiers",
 }  # fmt: skip
+_MOUNTS = ("auto_mount", "mount_configmap", "mount_pvc", "mount_secret", "mount_v3io", "platforms")
 
 __all__ = [
     "Event", "GraphContext", "MockEvent", "Response", "ServingFunction", "StepOptions", "__version__",
-    "code_to_function", "errors", "import_function", "new_function", "queues", "serving", "steps",
+    "code_to_function", "errors", "import_function", "new_function", "queues", "serving", "steps", "v3io_cred",
 ]  # fmt: skip
 
 
@@ -48,7 +51,9 @@ def __getattr__(name: str) -> Any:
         from .errors import near  # noqa: PLC0415 - for start-up: only when a name is wrong
 
         mlrun = "; what MLRun has and Millrace has not is listed in docs/coming-from-mlrun.md"
-        raise AttributeError(f"module 'millrace' has no attribute '{name}'{near(name, __all__) or mlrun}")
+        mounts = "; give volumes with function.spec.volumes and volume_mounts, and keys of v3io with millrace.v3io_cred"
+        hint = mounts if name in _MOUNTS else near(name, __all__) or mlrun
+        raise AttributeError(f"module 'millrace' has no attribute '{name}'{hint}")
     value = getattr(importlib.import_module(_PLACES[name], __name__), name)
     globals()[name] = value
     return value

@@ -56,6 +56,19 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(n) for n in names)}?" if names else ""
 
 
+def words(error: BaseException) -> str:
+    """The text of an exception, also of one whose own text breaks or holds what UTF-8 can not say.
+
+    >>> words(ValueError("no file \\udcff"))
+    'no file \\\\udcff'
+    """
+    try:
+        text = str(error)
+    except Exception as failure:
+        return f"(its text can not be made: {type(failure).__name__})"
+    return text.encode(errors="backslashreplace").decode()
+
+
 def a_kind(value: object) -> str:
     """The kind of a value, with its article.
 
@@ -249,9 +262,16 @@ class OperationNotFound(RouteNotFound):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, for another HTTP method."""
+    """The path exists, for another HTTP method.
+
+    :param allowed: the methods that it takes, for the header ``Allow``
+    """
 
     status = 405
+
+    def __init__(self, *args: object, allowed: Iterable[str] = ()) -> None:
+        super().__init__(*args)
+        self.allowed = tuple(allowed)
 
 
 class RequestTimeout(RequestError):

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .address import list_topics, open_queue, queue_at
-    from .base import Commit, Consumer, NotOffered, Queue, Settings, TopicNotFound
+    from .base import Commit, Consumer, NotOffered, Queue, Settings, TopicGone, TopicNotFound
     from .memory import MemoryQueue
     from .message import Message
 
 _PLACES = {
     "list_topics": ".address", "open_queue": ".address", "queue_at": ".address",
     "Commit": ".base", "Consumer": ".base", "NotOffered": ".base", "Queue": ".base", "Settings": ".base",
-    "TopicNotFound": ".base",
+    "TopicGone": ".base", "TopicNotFound": ".base",
     "MemoryQueue": ".memory",
     "Message": ".message",
 }  # fmt: skip
 
 __all__ = [
-    "Commit", "Consumer", "MemoryQueue", "Message", "NotOffered", "Queue", "Settings", "TopicNotFound", "list_topics",
-    "open_queue", "queue_at",
+    "Commit", "Consumer", "MemoryQueue", "Message", "NotOffered", "Queue", "Settings", "TopicGone", "TopicNotFound",
+    "list_topics", "open_queue", "queue_at",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from ..errors import RequestError
+from ..errors import RequestError, Unavailable
 from .message import Message
 
 Start = Literal["earliest", "latest"]
@@ -35,6 +35,10 @@ class TopicNotFound(RequestError):
         if url.startswith("memory:"):
             others = "those in memory are known to the process that made them"
         super().__init__(f"there is no topic {url}; {others}")
+
+
+class TopicGone(Unavailable):
+    """The topic was deleted while it was open; it does not come back for those who have it open."""
 
 
 class NotOffered(RequestError):

@@ -144,7 +144,11 @@ class Ringer:
         """Wake all consumers; the socket of one that was killed is removed."""
         if self._folder is None or self._socket is None:
             return
-        for name in os.listdir(self._folder.path):
+        try:
+            names = os.listdir(self._folder.path)
+        except OSError:  # no descriptor is left, or the directory was deleted: what was written is written all the same
+            return
+        for name in names:
             if not name.endswith(SUFFIX):
                 continue
             try:

@@ -145,6 +145,7 @@ class LogQueue(Queue):
         """Append messages; calls that come while others are written share one transaction.
 
         :raises QueueFull: the map or the disk is full; nothing of the call was appended
+        :raises TopicGone: the topic was deleted
         """
         if not messages:
             return []
@@ -161,10 +162,15 @@ class LogQueue(Queue):
         return placed(messages, batches, first)
 
     async def read(self, partition: int, offset: int, max_messages: int = 500) -> list[Message]:
-        """Messages of a partition from an offset on, without waiting; about 16 MiB of them at a time."""
+        """Messages of a partition from an offset on, without waiting; about 16 MiB of them at a time.
+
+        :raises TopicGone: the topic was deleted, and nothing is left of it here
+        """
         layout = self._topic.layout
         self._check_partition(partition)
         messages = layout.store.read(lambda txn: layout.read(txn, partition, offset, max_messages))
+        if not messages:
+            layout.store.check_there()  # or nothing would ever come
         self._read += len(messages)
         return messages
 

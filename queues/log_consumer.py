@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .base import Commit, Consumer, OnAssigned, OnRevoked, Start
+from .base import Commit, Consumer, OnAssigned, OnRevoked, Start, TopicGone
 from .doorbell import Bell
 from .log_group import Group
 from .log_groups import group_key, read_commits
@@ -68,7 +69,10 @@ class LogConsumer(Consumer):
         return frozenset(self._held)
 
     async def poll(self, max_messages: int = 500, timeout_seconds: float = 1.0) -> list[Message]:
-        """The next messages; partitions are taken and given up here."""
+        """The next messages; partitions are taken and given up here.
+
+        :raises TopicGone: the topic was deleted
+        """
         deadline = time.monotonic() + timeout_seconds
         if not self._is_member and not self._is_closed:
             self._is_member = True
@@ -80,6 +84,8 @@ class LogConsumer(Consumer):
             messages = self._take(max_messages)
             left = deadline - time.monotonic()
             if messages or left <= 0:
+                if not messages:
+                    self._topic.layout.store.check_there()
                 return messages
             await self._bell.wait(rings, left)
         return []
@@ -203,4 +209,5 @@ class LogConsumer(Consumer):
             self._is_closed = True
             self._bell.ring()
             if self._is_member:
-                await self._groups.leave(self.group, self.member)
+                with contextlib.suppress(TopicGone):  # there is no group to leave
+                    await self._groups.leave(self.group, self.member)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import threading
+import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 
 import lmdb
 
-from ..errors import MillraceError, QueueFull
+from ..errors import MillraceError, QueueFull, SpecError
+from .base import TopicGone
 
 T = TypeVar("T")
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -28,6 +30,7 @@ MAP_BYTES = 64 << 30
 MAX_TABLES = 4_100
 MAX_READERS = 2_000
 ROOM_BYTES = 1 << 20
+LOCK_BYTES = MAX_READERS * 64 + 512
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -63,6 +66,7 @@ class Store:
         self._writing = threading.Lock()
         path.mkdir(parents=True, exist_ok=True)
         with self._mapped():
+            _make_lock(path)
             self._environment = lmdb.open(
                 str(path),
                 map_size=map_bytes,
@@ -73,6 +77,7 @@ class Store:
                 max_spare_txns=0,  # a forked child that closes its copy would free the slot of a spare one for us all
                 mode=0o666,
             )
+            self._file = _identity(path)
         _open.add(self)
         self.check_readers()
 
@@ -96,13 +101,16 @@ class Store:
         """What `work` answers, once all that it wrote is durable; if it raises, nothing of it is written.
 
         :raises QueueFull: the map or the disk is full
+        :raises TopicGone: the file was deleted
         """
         self.check_process()
         try:
-            return self._write(work)
+            outcome = self._write(work)
         except lmdb.MapResizedError:
             self.resize(0)
-        return self._write(work)
+            outcome = self._write(work)
+        self.check_there()
+        return outcome
 
     def _write(self, work: Callable[[Transaction], T]) -> T:
         with self._writing, self._mapped(), self._environment.begin(write=True) as txn:
@@ -120,13 +128,34 @@ class Store:
             ) from error
         except lmdb.MapResizedError:
             raise
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+            raise SpecError(
+                f"{self.path}: data.mdb is damaged, or of something else ({error}): restore it from a backup, or take "
+                "another address"
+            ) from error
         except (lmdb.Error, OSError) as error:
-            if _error_number(error) not in NO_ROOM:
+            if not self._is_for_room(error):
                 raise
             raise QueueFull(
                 f"{self.path}: the disk is full, and nothing of this call was written; what came before is safe: "
                 "free space on this file system and append again"
             ) from error
+
+    def _is_for_room(self, error: lmdb.Error | OSError) -> bool:
+        """Whether the disk is full. Where only a part of a page still fits, LMDB calls that an input/output error."""
+        number = error.code if isinstance(error, lmdb.Error) else error.errno
+        if number != errno.EIO:
+            return number in NO_ROOM
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize < ROOM_BYTES
+
+    def check_there(self) -> None:
+        """Raise :class:`TopicGone` where the file that is open is not the one that others find."""
+        if _identity(self.path) != self._file:
+            raise TopicGone(
+                f"{self.path} was deleted, or another put in its place, while it was open: what is written now would "
+                "be lost; start the processes again that use it"
+            )
 
     @property
     def map_bytes(self) -> int:
@@ -205,6 +234,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _error_number(error: BaseException) -> int:
-    number: int = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None) or 0
-    return number
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file lies there now; zeros where none does."""
+    try:
+        found = os.stat(path / "data.mdb")
+    except (FileNotFoundError, NotADirectoryError):
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _make_lock(path: Path) -> None:
+    """Make LMDB's lock file with all its blocks.
+
+    LMDB makes a sparse one and maps it: where the disk is full, touching a page without a block kills the process.
+    It is linked into place whole, as a file that another process has locked already must not be opened and closed here.
+    """
+    lock, whole = path / "lock.mdb", path / f"lock-{uuid.uuid4().hex}"
+    if lock.exists():
+        return
+    try:
+        with os.fdopen(os.open(whole, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+            file.write(bytes(LOCK_BYTES))
+        os.link(whole, lock)
+    except OSError as error:  # another process was first, or there are no links here: LMDB makes it
+        if error.errno in NO_ROOM:
+            raise
+    finally:
+        whole.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import QueueFull, Unavailable
+from ..errors import MillraceError, QueueFull, Unavailable
 from .log_store import Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -182,6 +182,8 @@ class Writer(Generic[S]):
     def _do(self, chore: _Chore) -> None:
         try:
             chore.work()
+        except MillraceError as error:
+            log.warning("%s: upkeep failed; it is tried again in %s s: %s", self.store.path, chore.every_seconds, error)
         except Exception:
             log.exception("%s: upkeep failed; it is tried again in %s s", self.store.path, chore.every_seconds)
         chore.due = time.monotonic() + chore.every_seconds

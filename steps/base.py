@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Literal, Self
 
 OperationKind = Literal["map", "filter", "flat_map"]
+OfPart = tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]
 
 
 class Dropped:
@@ -35,6 +36,8 @@ class LibraryStep:
 
     :cvar operation: ``map`` (body to body; the result may be :data:`DROPPED`), ``filter`` (body to truth) or
         ``flat_map`` (body to any number of bodies)
+    :ivar of_part: with an ``input_path=``, where the result shall not take the place of the whole body: the function of
+        the part, and the one that puts its result into the whole
 
     >>> class Positive(LibraryStep):
     ...     operation = "filter"
@@ -48,6 +51,7 @@ class LibraryStep:
 
     operation: ClassVar[OperationKind] = "map"
     execution: str | None = None
+    of_part: OfPart | None = None
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         if not callable(fn):
@@ -78,6 +82,11 @@ def then(fn: Callable[..., Any], finish: Callable[[Any, Any], Any]) -> Callable[
         return finish(body, fn(body))
 
     return call
+
+
+def body_stays(body: Any, _: Any) -> Any:
+    """Finish with the body as it was."""
+    return body
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +123,26 @@ class HoldingStep(ABC):
     """A step that keeps events. It is told the time and never reads a clock; it is called by one thread.
 
     :cvar joins: it waits for the branches of one event, which therefore must not wait for anything else
+
+    >>> class Pairs(HoldingStep):
+    ...     kept: tuple[Held, ...] = ()
+    ...     def add(self, item, now):
+    ...         self.kept = (*self.kept, item)
+    ...         return self.flush() if len(self.kept) == 2 else []
+    ...     def expire(self, now):
+    ...         return []
+    ...     def next_deadline(self):
+    ...         return None
+    ...     def flush(self):
+    ...         items, self.kept = list(self.kept), ()
+    ...         return [Release(items, [item.body for item in items])] if items else []
+    >>> import millrace
+    >>> function, pairs = millrace.new_function("pairs"), []
+    >>> _ = function.set_topology("flow").to(Pairs(), name="pairs").to(name="keep", handler=pairs.append)
+    >>> with function.to_mock_server() as server:
+    ...     _ = [server.test(body=number) for number in range(3)]
+    >>> pairs
+    [[0, 1], [2]]
     """
 
     joins: ClassVar[bool] = False

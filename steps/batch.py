@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, Self
 
+from ..errors import InvalidInput
 from .base import Held, HoldingStep, Release
 
 ANSWER_AFTER_SECONDS = 1.0
@@ -45,10 +46,12 @@ class Batch(HoldingStep):
     ) -> None:
         if max_events is None and flush_after_seconds is None:
             raise ValueError("Batch needs max_events= or flush_after_seconds=")
-        if max_events is not None and max_events < 1:
-            raise ValueError(f"max_events={max_events} must be 1 or more")
-        if flush_after_seconds is not None and not flush_after_seconds > 0:
-            raise ValueError(f"flush_after_seconds={flush_after_seconds} must be more than 0")
+        if max_events is not None and (not isinstance(max_events, int) or max_events < 1):
+            raise ValueError(f"max_events={max_events!r:.60} must be a whole number of 1 or more")
+        if flush_after_seconds is not None and not (
+            isinstance(flush_after_seconds, (int, float)) and flush_after_seconds > 0
+        ):
+            raise ValueError(f"flush_after_seconds={flush_after_seconds!r:.60} must be a number over 0")
         self.max_events = max_events
         self.flush_after_seconds = flush_after_seconds
         self.key_field = key_field
@@ -101,10 +104,15 @@ class Batch(HoldingStep):
             return self.key_field(item.event)
         if self.key_field == "$key":
             return item.event.key
+        try:
+            key = item.body[self.key_field]
+            hash(key)
+        except (KeyError, TypeError, IndexError) as error:
+            text = f"step '{self.name or 'batch'}': the body has no key '{self.key_field}' (key_field) to batch by"
+            raise InvalidInput(f"{text}: {type(error).__name__}: {error}") from error
         if self.drop_key_field:
-            item.body = dict(item.body)
-            return item.body.pop(self.key_field)
-        return item.body[self.key_field]
+            item.body = {name: value for name, value in item.body.items() if name != self.key_field}
+        return key
 
     def _leave(self, key: Any) -> Release:
         _, items = self._batches.pop(key)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .base import LibraryStep
+from .base import LibraryStep, body_stays
 
 
 class Choice(LibraryStep):
     """Send an event only to the steps that :meth:`select_outlets` names.
 
-    Make a subclass with that method, or give a function. ``[]`` drops the event.
+    Make a subclass with that method, or give a function. ``[]`` drops the event. With an ``input_path=`` it chooses by
+    that part of the body, and all of it goes on.
 
     :param fn: from the body to the name of the next step, or a list of names
 
@@ -21,6 +22,7 @@ class Choice(LibraryStep):
 
     def __init__(self, fn: Callable[[Any], str | Sequence[str]] | None = None, name: str | None = None) -> None:
         super().__init__(_unchanged)
+        self.of_part = (_unchanged, body_stays)
         self.name = name
         self._choose = fn
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
 
-from .base import DROPPED, LibraryStep, OperationKind, is_async, then
+from .base import DROPPED, LibraryStep, OperationKind, body_stays, is_async, then
 
 _dropped: ContextVar[list[bool] | None] = ContextVar("millrace_dropped", default=None)
 """Of the event that `do` is working on: not empty when it is to be dropped. Tasks that `do` makes see the same list."""
@@ -78,7 +78,7 @@ class Flatten(LibraryStep):
 
 
 class Extend(Map):
-    """Add the fields of ``fn(body)``, a dict, to the body, a dict.
+    """Add the fields of ``fn(body)``, a dict, to the body, a dict; with an ``input_path=``, to the whole body.
 
     >>> Extend(lambda body: {"tag": "new"}).fn({"x": 1})
     {'x': 1, 'tag': 'new'}
@@ -86,6 +86,7 @@ class Extend(Map):
 
     def __init__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(fn, *args, **kwargs)
+        self.of_part = (self.fn, _extended)
         self.fn = then(self.fn, _extended)
 
 
@@ -99,7 +100,8 @@ class ForEach(Map):
 
     def __init__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(fn, *args, **kwargs)
-        self.fn = then(self.fn, _body_stays)
+        self.of_part = (self.fn, body_stays)
+        self.fn = then(self.fn, body_stays)
 
 
 class MapClass(LibraryStep):
@@ -153,8 +155,4 @@ def _itself(body: Iterable[Any]) -> Iterable[Any]:
 
 def _extended(body: Any, fields: Any) -> Any:
     body.update(fields)
-    return body
-
-
-def _body_stays(body: Any, _: Any) -> Any:
     return body

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from ..errors import InvalidInput, MergeIncomplete
 from .base import Held, HoldingStep, Release
+from .expressions import compile_expression
 
 MAX_BEHIND = 64
 
@@ -29,7 +30,8 @@ class Merge(HoldingStep):
     `max_behind` younger joins are open, or the time is over, it fails with the missing steps named (HTTP 504), or goes
     on with what is there. Nothing of it stays in memory.
 
-    :param key_path: a path such as ``"user.id"`` into the body, or a function of the event; default: the event's id
+    :param key_path: a path such as ``"user.id"`` into the body, an expression such as ``"event['user']"`` of the body
+        (with `full_event` of the event), or a function of the event; default: the event's id
     :param max_behind: how many joins may be open at a time; default: 64 with a `key_path`, and without one as many as
         there are events in the function
     :param timeout_seconds: how long a join may take
@@ -60,6 +62,12 @@ class Merge(HoldingStep):
     ) -> None:
         if on_missing not in ("error", "partial"):
             raise ValueError(f"on_missing={on_missing!r} is neither 'error' nor 'partial'")
+        for what, value in (("max_behind", max_behind), ("expected_num_events", expected_num_events or None)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{what}={value!r:.60} must be a whole number of 1 or more")
+        if not isinstance(timeout_seconds, (int, float)) or not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds={timeout_seconds!r:.60} must be a number over 0")
+        self._key_of = _key_expression(key_path, bool(full_event), name or "merge")
         self.full_event = full_event
         self.key_path = key_path
         self.max_behind = MAX_BEHIND if max_behind is None and key_path is not None else max_behind
@@ -91,6 +99,8 @@ class Merge(HoldingStep):
             return event.id
         if callable(self.key_path):
             return self.key_path(event)
+        if self._key_of is not None:
+            return self._key_of(event)
         value = event.body
         for part in self.key_path.split("."):
             try:
@@ -173,3 +183,22 @@ class Merge(HoldingStep):
             return Release(items, self.merge_function(parts))
         except Exception as error:
             return Release(items, error=error)
+
+
+def _key_expression(key_path: Any, full_event: bool, step: str) -> Callable[[Any], Any] | None:
+    """The function of the event that a key path means which is an expression, as MLRun has them."""
+    if not (key_path is None or callable(key_path) or (isinstance(key_path, str) and key_path)):
+        raise ValueError(f"key_path={key_path!r:.60} must be a path, an expression or a function")
+    starts = ("(", "event[", "event.") if full_event else ("(", "event[")
+    if not isinstance(key_path, str) or not key_path.startswith(starts):
+        return None
+    expression = compile_expression(f"({key_path})", step=step)
+
+    def key_of(event: Any) -> Any:
+        try:
+            return expression(event if full_event else event.body)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            text = f"step '{step}': the key_path {key_path!r} gives no key: {type(error).__name__}: {error}"
+            raise InvalidInput(text) from error
+
+    return key_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..deferred import asyncio, orjson
@@ -53,6 +53,14 @@ class RemoteStep:
     :param retries: how often to try again; default 6, and 0 is never
     :param backoff_factor: seconds before the first retry, which double; default 0.1
     :param timeout: seconds for one try; default 60
+
+    >>> import millrace
+    >>> function = millrace.new_function("front")
+    >>> ask = RemoteStep("http://127.0.0.1:1/predict", retries=0)  # where no server is
+    >>> _ = function.set_topology("flow").to(ask, name="ask").respond()
+    >>> with function.to_mock_server() as server:
+    ...     server.test(body={"inputs": [5]}, silent=True).status_code
+    502
     """
 
     def __init__(
@@ -75,19 +83,30 @@ class RemoteStep:
         self.name = name or type(self).__name__
         if (url is None) == (url_expression is None):
             raise BadStepArguments(f"step '{self.name}': give either url= or url_expression=")
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise BadStepArguments(f"step '{self.name}': url={url!r:.100} must begin with http:// or https://")
         self.url = url
         self.subpath = subpath or ""
         self.method = method
         self.headers = dict(headers or {})
         self.return_json = return_json
-        self.retries = DEFAULT_RETRIES if retries is None else retries
-        self.backoff_seconds = DEFAULT_BACKOFF_SECONDS if backoff_factor is None else backoff_factor
-        self.timeout_seconds = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
+        self.retries = self._at_least(0, retries, DEFAULT_RETRIES, "retries", int)
+        self.backoff_seconds = self._at_least(0, backoff_factor, DEFAULT_BACKOFF_SECONDS, "backoff_factor", float)
+        self.timeout_seconds = self._at_least(0.001, timeout, DEFAULT_TIMEOUT_SECONDS, "timeout", float)
         self._url_of = _compiled(url_expression, self.name)
         self._body_of = _compiled(body_expression, self.name)
         self._headers_of = _compiled(headers_expression, self.name)
-        self._turns = asyncio.Semaphore(max_in_flight or DEFAULT_IN_FLIGHT)
-        self._session: aiohttp.ClientSession | None = None
+        self.max_in_flight = self._at_least(1, max_in_flight, DEFAULT_IN_FLIGHT, "max_in_flight", int)
+        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+
+    def _at_least(self, least: float, value: Any, default: Any, name: str, kind: type[int | float]) -> Any:
+        if value is None:
+            return default
+        kinds = (int,) if kind is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
+            what = "whole number" if kind is int else "number"
+            raise BadStepArguments(f"step '{self.name}': {name}={value!r:.60} must be a {what} of {least} or more")
+        return value
 
     async def do_event(self, event: Any) -> Any:
         """Ask the server."""
@@ -95,10 +114,25 @@ class RemoteStep:
         return event
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close the connections that were opened on the running loop."""
+        line = self._lines.pop(asyncio.get_running_loop(), None)
+        if line is not None:
+            await line.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy of the step has, or one that is deployed: all but the connections."""
+        return {**vars(self), "_lines": {}}
+
+    @property
+    def _line(self) -> _Line:
+        """What is open on the running loop; a step may serve several servers, each with a loop of its own."""
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is None:
+            for ended in [one for one in list(self._lines) if one.is_closed()]:
+                self._lines.pop(ended, None)
+            line = self._lines[loop] = _Line(self.max_in_flight, self.timeout_seconds)
+        return line
 
     async def _ask(self, event: Any, body: Any) -> Any:
         method = (self.method or event.method or "POST").upper()
@@ -106,11 +140,13 @@ class RemoteStep:
         headers = {"MLRUN-EVENT-ID": event.id, "MLRUN-EVENT-PATH": event.path, **self.headers}
         if self._headers_of is not None:
             headers |= self._headers_of(body)
+        headers = {name: str(value) for name, value in headers.items()}
         payload = None
         if method not in ("GET", "HEAD"):
             payload = self._payload(self._body_of(body) if self._body_of else body, headers)
-        async with self._turns:
-            return await self._try(method, url, headers, payload)
+        async with self._line.turns:
+            content = await self._try(method, url, headers, payload)
+        return self._parsed(content, url)
 
     def _address(self, event: Any, body: Any) -> str:
         url = str(self._url_of(body) if self._url_of is not None else self.url)
@@ -126,7 +162,7 @@ class RemoteStep:
             headers["Content-Type"] = "application/json"
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
-    async def _try(self, method: str, url: str, headers: dict[str, str], payload: bytes | None) -> Any:
+    async def _try(self, method: str, url: str, headers: dict[str, str], payload: bytes | None) -> bytes:
         for attempt in range(self.retries):
             try:
                 return await self._once(method, url, headers, payload)
@@ -137,13 +173,12 @@ class RemoteStep:
                 await asyncio.sleep(longest * random.uniform(0.5, 1.0))
         return await self._once(method, url, headers, payload)
 
-    async def _once(self, method: str, url: str, headers: dict[str, str], payload: bytes | None) -> Any:
+    async def _once(self, method: str, url: str, headers: dict[str, str], payload: bytes | None) -> bytes:
         import aiohttp  # noqa: PLC0415 - takes a tenth of a second, and few graphs ask servers
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self.timeout_seconds))
+        session = await self._line.session()
         try:
-            async with self._session.request(method, url, headers=headers, data=payload) as answer:
+            async with session.request(method, url, headers=headers, data=payload) as answer:
                 content = await answer.read()
                 if answer.status >= 400:
                     raise RemoteFailed(self.name, url, answer.status, content.decode(errors="replace"))
@@ -152,9 +187,12 @@ class RemoteStep:
                 f"step '{self.name}': {url} did not answer within {self.timeout_seconds:g} s (timeout=)"
             ) from error
         except aiohttp.ClientError as error:
+            if isinstance(error, aiohttp.InvalidURL) and not isinstance(error, aiohttp.RedirectClientError):
+                text = f"step '{self.name}': {url!r:.100} is no address of a server, such as http://host/path"
+                raise ValueError(text) from error
             reason = str(error) or type(error).__name__
             raise UpstreamError(f"step '{self.name}': {url} could not be asked: {reason}") from error
-        return self._parsed(content, url)
+        return content
 
     def _parsed(self, content: bytes, url: str) -> Any:
         if not self.return_json:
@@ -176,6 +214,14 @@ class BatchHttpRequests(RemoteStep):
     item.
 
     :param max_in_flight: how many requests are made at a time; default 8
+
+    >>> import millrace
+    >>> function = millrace.new_function("front")
+    >>> ask = BatchHttpRequests("http://127.0.0.1:1/predict", retries=0)  # where no server is
+    >>> _ = function.set_topology("flow").to(ask, name="ask").respond()
+    >>> with function.to_mock_server() as server:
+    ...     server.test(body=[]), server.test(body=[5, 6], silent=True).status_code
+    ([], 502)
     """
 
     async def do_event(self, event: Any) -> Any:
@@ -197,3 +243,44 @@ def _compiled(expression: Expression, step: str) -> Callable[[Any], Any] | None:
         return expression
     text = expression if expression.startswith("(") else f"({expression})"
     return compile_expression(text, step=step)
+
+
+class _Line:
+    """What a step has open on one event loop: a session, made when it is first used, and turns to use it."""
+
+    def __init__(self, max_in_flight: int, timeout_seconds: float) -> None:
+        self.turns = asyncio.Semaphore(max_in_flight)
+        self._timeout_seconds = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    async def session(self) -> aiohttp.ClientSession:
+        """The open session."""
+        if self._session is None:
+            lease = _lease(self._timeout_seconds)
+            self._session = await anext(lease)
+            _leases[self._session] = lease
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session, if there is one."""
+        session, self._session = self._session, None
+        if session in _leases:
+            await _leases[session].aclose()
+
+
+_leases: dict[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession, None]] = {}
+"""What keeps each open session. Nothing else of a server that was forgotten may be alive when its loop ends."""
+
+
+async def _lease(timeout_seconds: float) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    """Keep a session open until this generator is closed: by its step, else by the loop, which closes all when it ends.
+
+    A finalizer of the step could not do that: it runs in any thread, and often after the loop.
+    """
+    import aiohttp  # noqa: PLC0415 - as above
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout_seconds)) as session:
+        try:
+            yield session
+        finally:
+            del _leases[session]

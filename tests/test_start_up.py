@@ -65,3 +65,7 @@ def test_a_server_of_a_plain_graph_loads_only_what_speaks_http(tmp_path):
     found = loaded_by_a_server_of(file)
     assert {"aiohttp", "orjson"} <= found
     assert found & clients == set()
+
+
+def test_the_processes_of_up_load_no_http_before_one_of_them_has_a_port():
+    assert "aiohttp" not in loaded_by("import millrace.serving.functions.up")

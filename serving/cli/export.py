@@ -93,8 +93,8 @@ def _relate_code(function: ServingFunction, folder: Path) -> None:
     """Name code files from the folder of the description on, so that both can be moved together."""
     for one in [function, *function.spec.functions.values()]:
         code = Path(one.spec.filename).resolve() if one.spec.filename else None
-        if code is not None and code.is_relative_to(folder):
-            one.spec.filename = str(code.relative_to(folder))
+        if code is not None:
+            one.spec.filename = str(code.relative_to(folder) if code.is_relative_to(folder) else code)
 
 
 COMMAND = Command(

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...queues.log_address import log_address
 from .command import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def address(text: str) -> str:
     >>> address("kafka://localhost:9092/orders"), address("/var/lib/millrace/orders")
     ('kafka://localhost:9092/orders', 'log:///var/lib/millrace/orders')
     """
-    return text if "://" in text else f"log://{Path(text).absolute()}"
+    return text if "://" in text else log_address(Path(text))
 
 
 def add_url(parser: argparse.ArgumentParser, *, url_help: str = URL_HELP, default: str | None = None) -> None:

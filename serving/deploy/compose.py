@@ -35,7 +35,7 @@ def compose(units: Sequence[Unit]) -> dict[str, Any]:
     :raises SpecError: a function is called as the Kafka that comes along, or a secret as no variable can be
     """
     needs_kafka = any(url.startswith(f"{COMPOSE_KAFKA}/") for unit in units for url in _urls(unit))
-    parent = units[-1]
+    parent, names = units[-1], {unit.full_name: unit.name for unit in units}
     services: dict[str, Any] = {KAFKA: _kafka()} if needs_kafka else {}
     for unit in units:
         if unit.name in services:
@@ -43,24 +43,27 @@ def compose(units: Sequence[Unit]) -> dict[str, Any]:
                 f"function '{unit.name}': compose.yaml has a service '{KAFKA}' for its streams; give the function "
                 "another name, or say where its streams are with streams='kafka://broker:9092' (--streams)"
             )
-        services[unit.name] = _service(unit, parent, needs_kafka=needs_kafka)
+        services[unit.name] = _service(unit, parent, names, needs_kafka=needs_kafka)
     services[parent.name]["ports"] = [f"127.0.0.1:{PORT}:{PORT}"]
     found: dict[str, Any] = {"name": parent.name, "services": services}
-    if needs_kafka:
-        found["volumes"] = {KAFKA_DATA: {}}
-    return found
+    named: dict[str, Any] = {KAFKA_DATA: {}} if needs_kafka else {}
+    named |= {_source(one): {} for unit in units for _, one in _mounts(unit) if "persistentVolumeClaim" in one}
+    return found | ({"volumes": named} if named else {})
 
 
 def _urls(unit: Unit) -> list[str]:
     return [*unit.written, *(one.stream.url for one in unit.streams)]
 
 
-def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
-    """One service; the parent's builds the image, which the others use."""
+def _service(unit: Unit, parent: Unit, names: Mapping[str, str], *, needs_kafka: bool) -> dict[str, Any]:
+    """One service; the parent's builds the image, which the others use.
+
+    :param names: of all services, by the functions' full names
+    """
     environment = dict(sorted(unit.env.items()))
     environment |= {name: _of_who_starts(name, unit) for name in sorted(unit.secrets)}
     before = {KAFKA: {"condition": "service_healthy"}} if needs_kafka else {}
-    before |= {name: {"condition": "service_started"} for name in _deployed_before(unit, parent)}
+    before |= {names[one]: {"condition": "service_started"} for one in unit.after}
     limits = unit.resources.get("limits") or {}
     service = {
         "image": image_name(parent),
@@ -72,7 +75,8 @@ def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
         "restart": "unless-stopped",
         "stop_grace_period": f"{DRAIN_SECONDS + 10}s",
         "read_only": True,
-        "tmpfs": ["/tmp"],
+        "tmpfs": ["/tmp", *(place for place, one in _mounts(unit) if "emptyDir" in one)],
+        "volumes": [f"{_source(one)}:{place}" for place, one in _mounts(unit) if _source(one)],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "cpus": _number(limits["cpu"]) if "cpu" in limits else None,
@@ -82,9 +86,22 @@ def _service(unit: Unit, parent: Unit, *, needs_kafka: bool) -> dict[str, Any]:
     return {key: value for key, value in service.items() if value not in (None, {}, [])}
 
 
-def _deployed_before(unit: Unit, parent: Unit) -> list[str]:
-    prefix = unit.full_name.removesuffix(unit.name)
-    return [name.removeprefix(prefix) for name in unit.after] if not unit.tag else []
+def _mounts(unit: Unit) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where something is mounted in a pod, with the volume as Kubernetes has it."""
+    volumes = {one.get("name"): one for one in unit.placement.get("volumes", ())}
+    mounts = unit.placement.get("volume_mounts", ())
+    return [(one["mountPath"], volumes[one["name"]]) for one in mounts if one.get("name") in volumes]
+
+
+def _source(volume: Mapping[str, Any]) -> str:
+    """What compose mounts for a volume of Kubernetes; empty for what only a cluster has.
+
+    >>> _source({"name": "models", "persistentVolumeClaim": {"claimName": "models"}})
+    'models'
+    """
+    if "hostPath" in volume:
+        return str(volume["hostPath"]["path"])
+    return str(volume["persistentVolumeClaim"]["claimName"]) if "persistentVolumeClaim" in volume else ""
 
 
 def _gpus(limits: Mapping[str, Any]) -> dict[str, Any] | None:

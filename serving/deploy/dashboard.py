@@ -26,7 +26,7 @@ from .dashboard_errors import (
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 30.0
 """For an answer that only tells what is there."""
-TRANSIENT = (500, 502, 503, 504)
+TRANSIENT = (429, 500, 502, 503, 504)
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 8.0
 
@@ -123,7 +123,10 @@ class Dashboard:
         return found if isinstance(found, dict) else {}
 
     async def function(self, name: str) -> dict[str, Any] | None:
-        """One function, ``{metadata, spec, status}``, or ``None`` where there is none."""
+        """One function, ``{metadata, spec, status}``, or ``None`` where there is none.
+
+        :raises NotADashboard: something else answers, such as a page to log in
+        """
         try:
             answer = await self._ask("GET", _path(name), call=f"show function '{name}'", headers=self._in("function"))
         except DashboardFailed as error:
@@ -131,7 +134,10 @@ class Dashboard:
                 return None
             raise
         found = answer.json()
-        return found if isinstance(found, dict) else None
+        parts = found.values() if isinstance(found, dict) else ()
+        if not found or not all(isinstance(one, dict) for one in parts if one is not None):
+            self._other(f"it shows function '{name}' as {answer.body[:80].decode(errors='replace')!r}")
+        return dict(found)
 
     async def create_function(self, config: Mapping[str, Any], *, project: str) -> None:
         """Hand in a new function; it is accepted when this returns, and built afterwards.

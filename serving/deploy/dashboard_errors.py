@@ -85,6 +85,19 @@ class OtherProject(DeployError):
         )
 
 
+class OtherFunction(DeployError):
+    """A function of that name is a part of another one, as its child or itself.
+
+    :param whole: the function that it would be a part of now
+    """
+
+    def __init__(self, name: str, *, whole: str, other: str) -> None:
+        super().__init__(
+            f"function '{name}' is deployed as a part of '{other}' and can not be one of '{whole}' too; rename the "
+            f"function or its child, give it a tag, or undeploy '{other}'"
+        )
+
+
 class CodeTooLarge(DeployError):
     """The code does not fit into what the dashboard stores of a function."""
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from ...errors import MillraceError, near
 from .dashboard import Answer, Dashboard
 from .dashboard_access import DashboardAccess
-from .dashboard_errors import DashboardFailed, FunctionNotFound
-from .deployer_function import Deployed, DeployOptions, FunctionDeployment, described
+from .dashboard_errors import DashboardFailed, DeployError, FunctionNotFound
+from .deployer_function import Deployed, DeployOptions, FunctionDeployment, described, former_parts
 from .deployer_progress import Progress, Write
 from .deployer_unit import Deployable, check_names, in_order
 
@@ -66,10 +66,21 @@ class _Run:
                 tasks[unit.name] = asyncio.create_task(self._one(dashboard, unit, before, turns))
             # Those that are on their way are watched to their end, so that what is said of them is true.
             outcomes = await asyncio.gather(*tasks.values(), return_exceptions=True)
-        failures = [one for one in outcomes if isinstance(one, BaseException)]
-        if failures:
-            raise self._told(failures, [name for name, one in zip(tasks, outcomes, strict=True) if one is None])
+            failures = [one for one in outcomes if isinstance(one, BaseException)]
+            if failures:
+                raise self._told(failures, [name for name, one in zip(tasks, outcomes, strict=True) if one is None])
+            await self._tell_of_former(dashboard)
         return [one for one in outcomes if isinstance(one, Deployed)]
+
+    async def _tell_of_former(self, dashboard: Dashboard) -> None:
+        """Tell of children that are not part of their function any more: they go on reading what they read."""
+        try:
+            found = await dashboard.functions(self.project)
+        except DeployError as error:
+            self.progress.say(self.project, f"former children were not looked for: {error}")
+            return
+        for name in former_parts(found, self.configs):
+            self.progress.say(name, f"is no part of its function any more, and runs on; `millrace undeploy {name}`")
 
     async def _make_project(self, dashboard: Dashboard) -> None:
         await dashboard.create_project(self.project)

@@ -16,10 +16,11 @@ from .dashboard_errors import (
     DashboardUnreachable,
     DeployError,
     DeployFailed,
+    OtherFunction,
     OtherProject,
 )
 from .deployer_progress import Progress, log_lines, plain
-from .deployer_unit import HASH, PROJECT_LABEL, hash_of
+from .deployer_unit import HASH, PART_LABEL, PROJECT_LABEL, hash_of
 
 Change = Literal["created", "updated", "unchanged"]
 DONE = ("ready", "scaledToZero")
@@ -120,7 +121,7 @@ class FunctionDeployment:
                     await self._dashboard.update_function(self._upon(found), project=self._project)
                 return
             except (ConnectionDropped, DashboardUnreachable, DashboardFailed) as error:
-                if attempt + 1 == HAND_IN_ATTEMPTS:
+                if attempt + 1 == HAND_IN_ATTEMPTS or self._dashboard.clock.now() >= self._deadline:
                     raise
                 await self._make_way(error, attempt)
             found = await self._dashboard.function(self.name)
@@ -155,6 +156,9 @@ class FunctionDeployment:
         other = ((found.get("metadata") or {}).get("labels") or {}).get(PROJECT_LABEL)
         if other and other != self._project:
             raise OtherProject(self.name, project=self._project, other=other)
+        mine, theirs = _whole(self._config), _whole(found)
+        if mine and theirs and mine != theirs:
+            raise OtherFunction(self.name, whole=mine, other=theirs)
 
     def _is_ours(self, found: Mapping[str, Any]) -> bool:
         return hash_of(found) == str(self._hash)
@@ -198,6 +202,22 @@ class FunctionDeployment:
 
     def _log(self, found: Mapping[str, Any]) -> list[str]:
         return [self._progress.mask(line) for line in log_lines(found.get("status") or {})[-LOG_TAIL_LINES:]]
+
+
+def former_parts(found: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of functions that were deployed with these earlier, as children that are not among them any more.
+
+    :param found: all functions of the project
+    :param configs: what was deployed now, by name
+    """
+    wholes = {whole for one in configs.values() if (whole := _whole(one)) in configs}
+    return sorted(name for name, one in found.items()
+                  if name not in configs and isinstance(one, Mapping) and _whole(one) in wholes)  # fmt: skip
+
+
+def _whole(config: Mapping[str, Any]) -> str | None:
+    """The name of the function that one is a child of, or is itself."""
+    return ((config.get("metadata") or {}).get("labels") or {}).get(PART_LABEL)
 
 
 def described(

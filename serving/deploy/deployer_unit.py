@@ -20,6 +20,8 @@ from .names import LONGEST_PROJECT, check_name
 
 HASH = "millrace/config-hash"
 PROJECT_LABEL = "nuclio.io/project-name"
+PART_LABEL = "millrace/part-of"
+"""The name of the function that a child belongs to."""
 POST_COPY = "@nuclio.postCopy"
 FOLDER = "/opt/nuclio"
 LARGEST_CODE_BYTES = 1_000_000

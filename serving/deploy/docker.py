@@ -20,6 +20,7 @@ HEALTH = (
 ESCAPED = re.compile(r'["$\\]')
 BACKSLASH = r"\\\g<0>"
 """Written before what has a meaning between a Dockerfile's quotation marks."""
+PIN = re.compile(r"([A-Za-z0-9][-A-Za-z0-9._]*)\s*(?:\[[^\]]*\])?\s*==\s*([^\s,;*]+)")
 IGNORED = "Dockerfile\n.dockerignore\n.millrace-export\n**/__pycache__\n"
 
 
@@ -102,7 +103,28 @@ def _requirements(units: Sequence[Unit]) -> list[str]:
     head, mark, version = bare.partition("==")
     listed = f"[{','.join(sorted(extras))}]" if extras else ""
     own = f"{head}{listed}{mark}{version}"
+    _check_pins(units)
     return list(dict.fromkeys([own, *(one for unit in units for one in unit.requirements[1:])]))
+
+
+def _check_pins(units: Sequence[Unit]) -> None:
+    """Refuse two versions of one package.
+
+    :raises SpecError: functions ask for different ones
+    """
+    found: dict[str, str] = {}
+    for unit in units:
+        for one in unit.requirements[1:]:
+            pin = PIN.fullmatch(one.strip())
+            if pin is None:
+                continue
+            name = re.sub(r"[-_.]+", "-", pin[1]).lower()
+            version = found.setdefault(name, pin[2])
+            if version != pin[2]:
+                raise SpecError(
+                    f"function '{unit.name}' requires {one.strip()}, and another function version {version}; "
+                    "containers of one function share an image: give all of them the same"
+                )
 
 
 def _extras(requirement: str) -> list[str]:

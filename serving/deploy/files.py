@@ -43,7 +43,7 @@ def write_files(folder: Path, files: Mapping[str, str | Path]) -> None:
 
 def _check_free(folder: Path, place: str, *, is_ours: bool) -> None:
     """Refuse to write where something of somebody else is."""
-    *above, file = (folder / part for part in (*reversed(Path(place).parents[:-1]), place))
+    *above, file = (folder / part for part in (*reversed(Path(place).parents[:-1]), Path(place)))
     others = [one for one in above if os.path.lexists(one) and not one.is_dir()]
     if os.path.lexists(file) and not (is_ours and file.is_file()):
         others.append(file)

@@ -10,6 +10,7 @@ from ...errors import SpecError
 from .streams import Stream
 
 USER, PASSWORD = "sasl_plain_username", "sasl_plain_password"
+CERTIFICATES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 KEDA = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
 
 
@@ -52,6 +53,13 @@ class KafkaLogin:
         :raises SpecError: Nuclio would not find the password
         """
         found: dict[str, Any] = {"tls": {"enable": True}} if self.encrypted else {}
+        own = next((name for name in CERTIFICATES if stream.options.get(name)), None)
+        if self.encrypted and own and not any(given.get(name) for name in ("caCert", "secretPath")):
+            raise SpecError(
+                f"queue '{stream.name}': {own}= is a file that Nuclio, which reads Kafka itself, does not look "
+                "at: give it the certificate's text with trigger_args={'extra_attributes': {'caCert': …}}, or the "
+                "folder of a mounted Secret with secretPath"
+            )
         if not self.mechanism:
             return found
         if not given.get("secretPath"):

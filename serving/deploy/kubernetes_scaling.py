@@ -111,6 +111,11 @@ def _lag(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
 def _login(unit: Unit, trigger: StreamTrigger) -> dict[str, Any]:
     """How KEDA logs in: the password is in a Secret, the user's name in the function's environment."""
     login = KafkaLogin.of(trigger.stream)
+    if not login.secret:
+        raise SpecError(
+            f"function '{unit.name}', queue '{trigger.stream.name}': KEDA logs in to Kafka too, and no secret has the "
+            "password; name it with secrets={'sasl_plain_password': 'NAME'}, or set replicas="
+        )
     secret, _, key = unit.secrets[f"MILLRACE_SECRET_{login.secret}"].partition("/")
     spec = {
         "secretTargetRef": [{"parameter": "password", "name": secret, "key": key}],

@@ -9,6 +9,7 @@ from ...errors import SpecError
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035
 VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+PREFIX = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha256:[0-9a-f]{64})?")
 VARIABLE = re.compile(r"[-._A-Za-z][-._A-Za-z0-9]*")
 LONGEST_PROJECT = 63
@@ -45,12 +46,38 @@ def check_labels(labels: Mapping[str, str], *, function: str) -> None:
     millrace.errors.SpecError: function 'f': the label team='data science' is not allowed: a value has at most 63 \
 letters, digits, '-', '_' and '.'; annotations take any text
     """
-    for key, value in labels.items():
-        name, text = key.rpartition("/")[2], str(value)
-        if not name or not VALUE.fullmatch(name) or not VALUE.fullmatch(text) or len(text) > LONGEST_PROJECT:
+    check_keys(labels, what="label", function=function)
+    for key, text in labels.items():
+        if not VALUE.fullmatch(text) or len(text) > LONGEST_PROJECT:
             raise SpecError(
-                f"function '{function}': the label {key}={value!r} is not allowed: a value has at most "
+                f"function '{function}': the label {key}={text!r} is not allowed: a value has at most "
                 f"{LONGEST_PROJECT} letters, digits, '-', '_' and '.'; annotations take any text"
+            )
+
+
+def check_keys(values: Mapping[str, str], *, what: str, function: str) -> None:
+    """Refuse labels, annotations and the like whose keys Kubernetes refuses, or whose values are no texts.
+
+    :param what: what errors call one of them
+
+    >>> check_keys({"gpu": True}, what="node selector", function="f")
+    Traceback (most recent call last):
+    millrace.errors.SpecError: function 'f': the node selector gpu=True is not allowed: Kubernetes takes texts; write \
+'true'
+    """
+    for key, value in values.items():
+        if not isinstance(value, str):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            raise SpecError(
+                f"function '{function}': the {what} {key}={value!r} is not allowed: Kubernetes takes texts; write "
+                f"{text!r}"
+            )
+        prefix, slash, name = str(key).rpartition("/")
+        is_name = name and VALUE.fullmatch(name) and len(name) <= LONGEST_PROJECT
+        if not is_name or (slash and not PREFIX.fullmatch(prefix)):
+            raise SpecError(
+                f"function '{function}': the {what} '{key}' is not allowed: a key has at most {LONGEST_PROJECT} "
+                "letters, digits, '-', '_' and '.', and before them perhaps a domain and '/'"
             )
 
 

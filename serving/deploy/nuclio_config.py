@@ -37,7 +37,7 @@ def nuclio_config(unit: Unit) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": unit.full_name,
         "labels": {**unit.labels, "nuclio.io/project-name": unit.project or DEFAULT_PROJECT,
-                   "millrace/function": unit.name},
+                   "millrace/function": unit.name, "millrace/part-of": unit.whole},
     }  # fmt: skip
     if unit.annotations:
         metadata["annotations"] = dict(unit.annotations)

@@ -96,6 +96,7 @@ class _Nuctl:
         self.program = found
         self.options = options
         self.progress = progress
+        self.quick_seconds = min(QUICK_SECONDS, self.options.timeout_seconds)
         self._namespace = ["--namespace", namespace] if namespace else []
 
     def make_project(self, name: str) -> None:
@@ -161,9 +162,17 @@ class _Nuctl:
         return found if isinstance(found, dict) and found.get("metadata") else None
 
     def _ask(self, arguments: list[str]) -> str | None:
-        """What nuctl prints, or ``None`` where it ends with an error: what was asked for is not there."""
-        done = subprocess.run([self.program, *arguments, *self._namespace], capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=QUICK_SECONDS)  # fmt: skip
+        """What nuctl prints, or ``None`` where it ends with an error: what was asked for is not there.
+
+        :raises DeployFailed: it does not end
+        """
+        try:
+            done = subprocess.run([self.program, *arguments, *self._namespace], capture_output=True, text=True,
+                                  errors="replace", check=False, stdin=subprocess.DEVNULL,
+                                  timeout=self.quick_seconds)  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            reason = f"no end within {self.quick_seconds:g} s; does nuctl reach its Docker or Kubernetes?"
+            raise DeployFailed(arguments[2], state=f"nuctl {arguments[0]}", reason=reason) from error
         return done.stdout if done.returncode == 0 else None
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from ...errors import SpecError, near
-from .names import LONGEST_PROJECT, check_image, check_name
+from .names import LONGEST_PROJECT, PREFIX, check_image, check_name
 
 TARGETS = ("nuclio", "docker", "kubernetes", "compose")
 OLDEST_PYTHON = (3, 11)
@@ -53,6 +53,13 @@ class Target:
             check_name(self.namespace, what="namespace", longest=LONGEST_PROJECT)
         if self.image is not None:
             check_image(self.image)
+        if self.streams is not None and "://" not in self.streams:
+            raise SpecError(f"streams='{self.streams}' is no address of streams; write it as 'kafka://broker:9092'")
+        if self.secret is not None and not PREFIX.fullmatch(self.secret):
+            raise SpecError(
+                f"secret='{self.secret}' names no Kubernetes Secret, such as 'bank'; its keys are the secrets' "
+                "names"
+            )
 
     @property
     def version(self) -> tuple[int, int]:

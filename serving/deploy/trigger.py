@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ KINDS = ("http", "kafka-cluster", "v3ioStream", "cron", "rabbit-mq", "nats", "mq
 ALIASES = {"kafka": "kafka-cluster", "v3io": "v3ioStream", "v3io-stream": "v3ioStream"}
 STREAM_KINDS = ("kafka-cluster", "v3ioStream", "stream", "log")
 WORKERS = ("num_workers", "numWorkers", "max_workers", "maxWorkers")
+PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:(?!\$\{)[^/@\s]+@")
+"""But not ``${NAME}``, the name of a variable."""
 PASSWORDS = ("sasl_pass", "sasl_password", "password", "access_key", "accessKey", "pass")
 
 
@@ -59,8 +62,8 @@ def stream_trigger(stream: Stream, settings: Mapping[str, Any], *, group: str) -
     extra = {**(settings.get("attributes") or {}), **(settings.get("extra_attributes") or {})}
     refuse_passwords({**settings, **extra}, what)
     workers = next((settings[name] for name in WORKERS if settings.get(name) is not None), None)
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise SpecError(f"{what}: num_workers={workers!r} must be a whole number of 1 or more")
+    if workers is not None:
+        _check_workers(workers, what)
     start = str(settings.get("start") or settings.get("seek_to") or settings.get("seekTo") or "earliest").lower()
     if start not in ("earliest", "latest"):
         raise SpecError(f"{what}: start={start!r} is neither 'earliest' nor 'latest'")
@@ -87,11 +90,18 @@ def read_triggers(triggers: Mapping[str, Any], *, function: str) -> dict[str, di
         refuse_passwords({**given, **(given.get("attributes") or {})}, what)
         plain = {key: one for key, one in given.items() if one is not None and key not in ("name", "maxWorkers")}
         workers = given.get("numWorkers") or given.get("maxWorkers")
+        if workers is not None:
+            _check_workers(workers, what)
         found[name] = plain | {"kind": kind} | ({"numWorkers": workers} if workers else {})
     http = [name for name, one in found.items() if one["kind"] == "http"]
     if len(http) > 1:
         raise SpecError(f"function '{function}': the triggers {' and '.join(http)} are both http; Nuclio takes one")
     return found
+
+
+def _check_workers(workers: Any, what: str) -> None:
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise SpecError(f"{what}: num_workers={workers!r} must be a whole number of 1 or more")
 
 
 def refuse_passwords(values: Mapping[str, Any], what: str) -> None:
@@ -101,6 +111,8 @@ def refuse_passwords(values: Mapping[str, Any], what: str) -> None:
     """
     sasl = values.get("sasl") if isinstance(values.get("sasl"), Mapping) else {}
     for name, value in [*values.items(), *(sasl or {}).items()]:
+        if name == "url" and isinstance(value, str) and PASSWORD_IN_URL.search(value):
+            raise SpecError(f"{what}: the url holds a password, which is never written; leave it out of the url")
         if name in PASSWORDS and isinstance(value, str) and value and value != "$generate":
             raise SpecError(
                 f"{what}: {name} is the value of a secret, which is never written; mount a Kubernetes Secret and name "

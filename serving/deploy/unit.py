@@ -81,8 +81,16 @@ class Unit:
     @property
     def full_name(self) -> str:
         """Its name among the functions of all projects, as MLRun writes it: ``project-name-tag``."""
+        return self._named(self.name)
+
+    @property
+    def whole(self) -> str:
+        """The full name of the function that it is a child of, or its own."""
+        return self._named(self.name.removesuffix(f"-{self.child}") if self.child else self.name)
+
+    def _named(self, name: str) -> str:
         tag = "" if self.tag in ("", "latest") else self.tag
-        return "-".join(part for part in (self.project, self.name, tag) if part)
+        return "-".join(part for part in (self.project, name, tag) if part)
 
     @property
     def python(self) -> str:
@@ -112,6 +120,10 @@ class Unit:
 
         :raises SpecError: the numbers that were given contradict each other
         """
+        for name in ("replicas", "min_replicas", "max_replicas"):
+            number = getattr(self, name)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise SpecError(f"function '{self.name}': {name}={number!r} is no whole number")
         low, high = self._asked_range()
         if low < 0 or high < max(low, 1):
             raise SpecError(

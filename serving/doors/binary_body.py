@@ -12,6 +12,7 @@ from ..models.headers import BINARY_HEADER
 from ..models.tensors import decode_inputs
 
 BINARY_SIZE = "binary_data_size"
+MOST_DIGITS = 20
 
 
 def parse_binary(raw: bytes, length: str) -> dict[str, Any]:
@@ -19,8 +20,8 @@ def parse_binary(raw: bytes, length: str) -> dict[str, Any]:
 
     :param length: the header ``Inference-Header-Content-Length``
     """
-    if not (length.isascii() and length.isdigit()):
-        raise BadRequest(f"{BINARY_HEADER} is {length!r}, not the length of the JSON in bytes")
+    if not (length.isascii() and length.isdigit() and len(length) < MOST_DIGITS):
+        raise BadRequest(f"{BINARY_HEADER} is {length!r:.60}, not the length of the JSON in bytes")
     head, rest = split_binary(raw, int(length))
     if not rest and not any(_binary_size(tensor) is not None for tensor in _tensors(head)):
         return head

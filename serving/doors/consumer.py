@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
-from ...queues.base import Commit, Consumer, Queue
+from ...queues.base import Commit, Consumer, Queue, TopicGone
 from ...queues.message import Message
 from ..engine.engine import Engine
 from ..engine.event import Event
@@ -94,7 +94,8 @@ class StreamDoor:
     async def run(self) -> None:
         """Consume until :meth:`stop`, or until a message stops the door; then drain, commit and leave the group.
 
-        A backend that fails for a time is asked again, with backoff; one that never answered is an error.
+        A backend that fails for a time is asked again, with backoff; one that never answered is an error, and a topic
+        that was deleted is one, too.
 
         :raises Exception: what stopped the door
         """
@@ -117,7 +118,7 @@ class StreamDoor:
                 messages = await self.consumer.poll(self._room(), POLL_SECONDS)
                 backoff, has_polled = FIRST_BACKOFF_SECONDS, True
             except Exception as error:
-                if not has_polled:
+                if not has_polled or isinstance(error, TopicGone):
                     raise
                 logger.warning("%s can not be read; again in %.1f s: %s", self.queue.url, backoff, error)
                 await self._pause(backoff)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from .stopping import EXTRA_SECONDS, STOP_SIGNALS
+from .stopping import EXTRA_SECONDS, is_hasty, stop_signals
 
 logger = logging.getLogger("millrace.workers")
 
@@ -86,10 +86,10 @@ class Fleet:
         self.was_ready = False
 
     async def run(self) -> int:
-        """Run the members until SIGTERM or SIGINT, or until one does not start; the exit code."""
+        """Run the members until a signal asks to stop, or until one does not start; the exit code."""
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._on_signal, number)
         async with asyncio.TaskGroup() as group:
             for member in self.members:
                 group.create_task(self._keep(member))
@@ -100,6 +100,10 @@ class Fleet:
             for task in left:
                 task.cancel()
         return self._exit_code
+
+    def stop(self) -> None:
+        """Let all members end, as a signal does."""
+        self._stopping.set()
 
     @property
     def is_stopping(self) -> bool:
@@ -160,15 +164,19 @@ class Fleet:
             member.is_ready = member.process is process
             if all(one.is_ready for one in self.members) and not self.was_ready:
                 self.was_ready = True
-                self._on_ready(self.members[0].told)
+                self._said(self._on_ready, self.members[0].told)
 
     async def _pass_on(self, member: Member, output: asyncio.StreamReader) -> None:
         assert self._on_output is not None  # noqa: S101 - or there were no pipe
         while line := await _line_of(output):
-            try:
-                self._on_output(member, line.decode(errors="replace").rstrip("\n"))
-            except BrokenPipeError:  # whoever read it has gone; what members still print must not block them
-                self._stopping.set()
+            self._said(self._on_output, member, line.decode(errors="replace").rstrip("\n"))
+
+    def _said(self, say: Callable[..., None], *what: object) -> None:
+        """Say something, and stop where whoever read it has gone; what members still print must not block them."""
+        try:
+            say(*what)
+        except BrokenPipeError:
+            self.stop()
 
     def _fail(self, member: Member, code: int) -> None:
         """A member did not start; it said why."""
@@ -196,10 +204,10 @@ class Fleet:
             await asyncio.sleep(0.02)
         self._kill()
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: int) -> None:
         self._signals += 1
         self._stopping.set()
-        if self._signals > 1:
+        if self._signals > 1 and is_hasty(number):
             self._exit_code = 1
             self._kill()
 

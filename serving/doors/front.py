@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from typing import Any
 
 from ...deferred import orjson
-from ...errors import BadRequest, MillraceError, a_kind, status_of
+from ...errors import BadRequest, MethodNotAllowed, MillraceError, a_kind, status_of, words
 from ...steps.base import DROPPED
 from ..engine.engine import Engine
 from ..engine.event import Event, Response
@@ -19,6 +21,9 @@ BYTE_LIKE = (bytes, bytearray, memoryview)
 _BINARY = BINARY_HEADER.lower()
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 JSON_TYPES = ("json", JSON)
+# Not all that Python can decode: idna and punycode take a time that grows with the square of the body, and each name
+# that it looks up in vain stays in memory.
+_CHARSETS = frozenset((*aliases, *aliases.values(), "koi8_u", "utf_8_sig"))
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -75,9 +80,11 @@ def _json_or_as_it_is(body: str | bytes | bytearray | memoryview) -> Any:
 
 def _text(body: bytes, content_type: str) -> str:
     charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+    if normalize_encoding(charset) not in _CHARSETS:
+        raise BadRequest(f"the body's charset {charset!r:.60} is not known")
     try:
         return body.decode(charset)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         raise BadRequest(f"the body is not text in {charset}: {error}") from error
 
 
@@ -96,12 +103,13 @@ def health(engine: Engine, path: str) -> tuple[int, dict[str, Any]] | None:
 
 def error_answer(engine: Engine, error: BaseException, *, verbose: bool = False) -> tuple[int, dict[str, Any]]:
     """The status and the JSON of an error: one clear sentence; with `verbose` the traceback too."""
-    text = engine.context.secrets.mask(str(error) or type(error).__name__)
+    text = engine.context.secrets.mask(words(error) or type(error).__name__)
     answer: dict[str, Any] = {"error": text}
     if verbose:
         import traceback  # noqa: PLC0415 - only then
 
-        answer["traceback"] = engine.context.secrets.mask("".join(traceback.format_exception(error)))
+        lines = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
+        answer["traceback"] = engine.context.secrets.mask(lines)
     return status_of(error), answer
 
 
@@ -117,8 +125,6 @@ def plain(answer: Any) -> Any:
 
 def _holds_array(value: Any) -> bool:
     kind = value.__class__
-    if kind in _SCALARS:
-        return False
     if kind is dict:
         for one in value.values():  # noqa: SIM110 - any() with a generator takes twice as long, for every answer
             if one.__class__ not in _SCALARS and _holds_array(one):
@@ -126,7 +132,7 @@ def _holds_array(value: Any) -> bool:
         return False
     if kind is list:  # of one kind, as a rule
         return bool(value) and value[0].__class__ not in _SCALARS and _holds_array(value[0])
-    return hasattr(value, "dtype") and hasattr(value, "tolist")
+    return kind not in _SCALARS and hasattr(value, "dtype") and hasattr(value, "tolist")
 
 
 def to_response(engine: Engine, answer: Any) -> Response:
@@ -155,10 +161,12 @@ def unsendable(answer: Any, error: Exception) -> str:
 
 
 def error_response(engine: Engine, error: BaseException) -> Response:
-    """An error as a response, with ``Retry-After`` where a later try may help."""
+    """An error as a response, with ``Retry-After`` where a later try may help, ``Allow`` where the method is wrong."""
     status, answer = error_answer(engine, error, verbose=engine.context.verbose)
     wait = error.retry_after_seconds if isinstance(error, MillraceError) else None
     headers = {"Retry-After": f"{max(1, round(wait))}"} if wait is not None else {}
+    if isinstance(error, MethodNotAllowed) and error.allowed:
+        headers["Allow"] = ", ".join(error.allowed)
     return Response(headers, dumps(answer), JSON, status)
 
 

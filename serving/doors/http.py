@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -24,8 +26,14 @@ logger = logging.getLogger("millrace.http")
 BACKLOG = 4096  # with aiohttp's 128 a burst of 1,500 connections waits 1.2 s, with 4,096 half a second
 MAX_BODY_BYTES = 64 * 2**20
 LINGER_SECONDS = 2.0
-LAST_BYTES_SECONDS = 2.0
 LEAST_DRAIN_SECONDS = 0.1  # for what was let go when the streams took all the time
+LAST_ASKERS_SECONDS = 0.5
+QUIET_SECONDS = 0.05
+ACCEPT_TURNS = 5  # of the loop, in which connections that wait at the port come in
+# All of stop(), in less than the EXTRA_SECONDS after which a fleet ends a member by force.
+STOP_SECONDS = 4.0
+LAST_BYTES_SECONDS = 1.5
+STEPS_SECONDS = 0.5  # at least, for steps that close what they opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,17 +148,47 @@ class HttpServer:
         return await self.engine.drain(max(LEAST_DRAIN_SECONDS, end - time.monotonic()))
 
     async def stop(self) -> None:
-        """Close the port and the connections; answers under way are sent first."""
+        """Close the port and the connections; answers under way are sent first. It takes 4 s at most."""
+        end = time.monotonic() + STOP_SECONDS
         self.engine.draining = True
         if self._listener is not None:
+            await _turns(ACCEPT_TURNS)
             self._listener.close()
+            await _turns(ACCEPT_TURNS)
         if self._protocols is not None:
-            await self._protocols.end()
+            await self._refuse_last_askers(self._protocols)
+            await self._protocols.end(LAST_BYTES_SECONDS)
         if self._streams is not None:
-            await self._streams.close()
+            left = end - STEPS_SECONDS - time.monotonic()
+            await _within(left, self._streams.close(left), "the streams")
         if self._watchdog is not None:
             self._watchdog.stop()
-        await self.engine.close_steps()
+        await _within(end - time.monotonic(), self.engine.close_steps(), "the steps")
+
+    async def _refuse_last_askers(self, protocols: _Protocols) -> None:
+        """Let requests that are on their way come in: each gets an answer, which ends its connection.
+
+        A connection that is closed under a request looks like a crash, and a client can not know what was done.
+        """
+        end = time.monotonic() + LAST_ASKERS_SECONDS
+        asked = -1
+        while protocols.connections and asked != self.asked and time.monotonic() < end:
+            asked = self.asked
+            await asyncio.sleep(QUIET_SECONDS)
+
+
+async def _turns(count: int) -> None:
+    """Let the loop do what is ready, and what comes of it."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def _within(seconds: float, closing: Coroutine[Any, Any, None], what: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await closing
+    except TimeoutError:
+        logger.error("%s were not closed in time", what)
 
 
 class _Protocols(web.Server):
@@ -162,7 +200,7 @@ class _Protocols(web.Server):
         self._door = door
         self._options = {
             "loop": loop, "keepalive_timeout": settings.keep_alive_seconds, "access_log": None,
-            "lingering_time": LINGER_SECONDS, "logger": logger,
+            "lingering_time": LINGER_SECONDS, "logger": logger, "auto_decompress": False,
         }  # fmt: skip
         self._deadlines = Deadlines(loop, settings.request_timeout_seconds)
         self.is_fast = True
@@ -174,19 +212,15 @@ class _Protocols(web.Server):
             self, door=self._door, deadlines=self._deadlines, stock_handler=self._stock_handler, **self._options
         )
 
-    async def end(self) -> None:
-        """Let requests under way end, for a short time, and close all connections."""
+    async def end(self, seconds: float) -> None:
+        """Let requests under way end, and close all connections."""
+        end = time.monotonic() + seconds
         self.pre_shutdown()
         await asyncio.sleep(0)  # answers that were delivered just now are on their way to the sockets
-        transports = [one.transport for one in self.connections if one.transport is not None]
-        await self.shutdown(LAST_BYTES_SECONDS)
-        await _sent(transports)
+        # Not `self.shutdown`, which forgets connections that are made meanwhile. They are here until all that was
+        # written has gone out; clients that do not read are not waited for.
+        while (connections := self.connections) and time.monotonic() < end:
+            # aiohttp waits so long for the request, and then for its task.
+            await asyncio.gather(*(one.shutdown((end - time.monotonic()) / 2) for one in connections))
+            await asyncio.sleep(0.01)
         self._deadlines.close()
-
-
-async def _sent(transports: list[asyncio.Transport]) -> None:
-    """Wait until what was written to closed connections has gone out, but not for clients that do not read."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + LAST_BYTES_SECONDS
-    while loop.time() < end and any(one.get_write_buffer_size() for one in transports):
-        await asyncio.sleep(0.01)

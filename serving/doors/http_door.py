@@ -21,7 +21,7 @@ from .http_answer import Answer, Heads, json_answer, to_answer
 from .http_request import RequestEvent
 
 METADATA_PATHS = ("/", "/v2", "/v2/", "/v2/health", "/v2/health/")
-EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = ["binary_tensor_data", "classification"]
 MOST_LOGGED = 100
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 access_logger = logging.getLogger("millrace.access")
@@ -58,7 +58,7 @@ class Door:
         elif method == "OPTIONS":
             return Answer(204, None, {"Allow": METHODS}, b"")
         elif method in ("TRACE", "CONNECT"):
-            raise MethodNotAllowed(f"{method} is not served; these are: {METHODS}")
+            raise MethodNotAllowed(f"{method} is not served; these are: {METHODS}", allowed=METHODS.split(", "))
         return None
 
     def begin(self, event: Event, deliver: Deliver) -> None:

@@ -71,7 +71,7 @@ class FastProtocol(Protocol):
     until it is given a request that the fast path does not take.
     """
 
-    __slots__ = ("deadlines", "door", "exchange", "is_serving", "max_body_bytes", "stock_handler")
+    __slots__ = ("deadlines", "door", "exchange", "has_ended", "is_serving", "max_body_bytes", "stock_handler")
 
     def __init__(
         self, *args: Any, door: Door, deadlines: Deadlines, stock_handler: StockHandler, **kwargs: Any
@@ -83,6 +83,7 @@ class FastProtocol(Protocol):
         self.max_body_bytes = stock_handler.max_body_bytes
         self.exchange: Exchange | None = None
         self.is_serving = False
+        self.has_ended = False
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -148,6 +149,7 @@ class FastProtocol(Protocol):
                     waiter.set_result(None)
                     return
                 self._messages.popleft()
+                self._close = self.asks_no_more
                 if self._parser is not None:
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
@@ -254,6 +256,7 @@ class FastProtocol(Protocol):
             self._close = True
             if self.transport is not None:
                 self.transport.close()
+                self._end_unless_read(self.transport)
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
@@ -286,7 +289,7 @@ class FastProtocol(Protocol):
             if not response.prepared:
                 await response.prepare(request)
                 await response.write_eof()
-            is_last = not response.keep_alive or self.door.engine.draining
+            is_last = self._close or not response.keep_alive or self.door.engine.draining
             if self.door.access_log:
                 self._log(exchange.message, exchange.started, response.status, 0)
         except ConnectionError:
@@ -295,6 +298,32 @@ class FastProtocol(Protocol):
             self._finished(is_last)
 
     # -- the connection ------------------------------------------------------------------------------------------
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may still read, so that it gets the answers to what it has asked.
+
+        A stream ends: most clients that stop sending have gone for good.
+        """
+        self.has_ended = not self.streams and self._owes()
+        if self.asks_no_more:
+            self._close = True  # after the answer under way
+        return self.has_ended
+
+    def _owes(self) -> bool:
+        """Whether requests that came whole are not answered."""
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
+        if self.exchange is not None:
+            return True
+        request = self._current_request
+        if request is not None:
+            return request.content.is_eof()
+        return self._waiter is None and self._request_count > 0  # the connection's task takes it up just now
+
+    @property
+    def asks_no_more(self) -> bool:
+        """Whether nothing more can come after the request that is served."""
+        return self.has_ended and not self._messages
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client went away: its event goes on, its answer is dropped."""

@@ -22,15 +22,58 @@ from .http_stream import send_stream
 
 logger = logging.getLogger("millrace.http")
 
+TOO_MANY = "Too many headers"  # aiohttp has no class for it
+
 
 class Protocol(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("streams",)
+    __slots__ = ("_look_again", "streams")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.streams: set[StreamAnswer] = set()
+        self._look_again: asyncio.TimerHandle | None = None
+
+    @property
+    def asks_no_more(self) -> bool:
+        """Whether nothing more can come after the request that is served."""
+        return False
+
+    # -- clients that do not read: what was written for them would stay in memory for as long as they like ---------
+
+    async def start(self) -> None:
+        """Serve the connection; after it was closed, its last answer may still be unread."""
+        transport = self.transport
+        try:
+            await super().start()
+        finally:
+            if transport is not None:
+                self._end_unless_read(transport)
+
+    def pause_writing(self) -> None:
+        """The client takes answers slower than they come. One that reads a stream in its own time may do so."""
+        super().pause_writing()
+        if self.transport is not None and not self.streams:
+            self._end_unless_read(self.transport)
+
+    def resume_writing(self) -> None:
+        """The client has taken what was written."""
+        super().resume_writing()
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
+
+    def _end_unless_read(self, transport: asyncio.Transport, before: int = -1) -> None:
+        """End the connection once nothing of what was written has been read for as long as it may be idle."""
+        left = transport.get_write_buffer_size()
+        if left == before:
+            transport.abort()
+        elif left:
+            if self._look_again is not None:
+                self._look_again.cancel()
+            loop = asyncio.get_running_loop()
+            self._look_again = loop.call_later(self.keepalive_timeout, self._end_unless_read, transport, left)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client went away: what it was reading ends at once, not at its next chunk."""
@@ -51,6 +94,8 @@ class Protocol(web.RequestHandler):
             raise ConnectionError("the answer had begun")
         if isinstance(exc, LineTooLong):
             status, text = 431, "the request's URL or one of its headers is too long: 8,190 bytes are the most"
+        elif TOO_MANY in str(exc):
+            status, text = 431, "the request has too many headers: 128 are the most"
         elif status == 400:
             first_line = (message or str(exc)).strip().splitlines()[0].rstrip(":")
             text = f"the request is not HTTP/1.1: {first_line}"
@@ -106,8 +151,17 @@ class StockHandler:
                 answer = door.answer(answer)
         except (MillraceError, SystemExit) as error:
             answer = door.failure(error)
+        except asyncio.CancelledError as error:
+            if not door.engine.draining:
+                raise
+            answer = door.failure(door.stopped(error))  # the server stops before the body is there
         is_unread = not request.content.is_eof()
-        return stock(answer, is_last=door.engine.draining or is_unread)
+        return stock(answer, is_last=is_unread or self._is_last(request))
+
+    def _is_last(self, request: web.BaseRequest) -> bool:
+        """Whether the connection is closed after the answer."""
+        protocol = request.protocol
+        return self.door.engine.draining or (isinstance(protocol, Protocol) and protocol.asks_no_more)
 
     async def stream(self, request: web.BaseRequest, answer: StreamAnswer) -> web.StreamResponse:
         """Send an answer in chunks."""
@@ -117,7 +171,7 @@ class StockHandler:
             raise ConnectionError("the client went away")
         protocol.streams.add(answer)
         try:
-            return await send_stream(request, answer, self._explain, is_last=self.door.engine.draining)
+            return await send_stream(request, answer, self._explain, is_last=self._is_last(request))
         except ConnectionError:
             raise
         except Exception as error:

@@ -10,10 +10,10 @@ from aiohttp import web
 from .http_fast import FastProtocol
 
 NAMES = (
-    "_buffer_paused", "_close", "_force_close", "_handler_waiter", "_keepalive_handle", "_keepalive_timeout", "_loop",
-    "_messages", "_msg_queue_resume_size", "_next_keepalive_close_time", "_parser", "_paused", "_payload_parser",
-    "_process_keepalive", "_reading_paused", "_request_count", "_request_factory", "_request_in_progress",
-    "_resume_reading_if_drained", "_upgraded", "_waiter", "transport",
+    "_buffer_paused", "_close", "_current_request", "_force_close", "_handler_waiter", "_keepalive_handle",
+    "_keepalive_timeout", "_loop", "_messages", "_msg_queue_resume_size", "_next_keepalive_close_time", "_parser",
+    "_paused", "_payload_parser", "_process_keepalive", "_reading_paused", "_request_count", "_request_factory",
+    "_request_in_progress", "_resume_reading_if_drained", "_upgraded", "_waiter", "transport",
 )  # fmt: skip
 _ASK = b"GET /v2/health/live HTTP/1.1\r\nHost: trial\r\n\r\n"
 _SEND = b"POST /v2/health/live HTTP/1.1\r\nHost: trial\r\nContent-Length: 2\r\n\r\n{}"
@@ -32,6 +32,9 @@ class _Recorder(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def close(self) -> None:
         """Nothing is open."""

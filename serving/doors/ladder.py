@@ -68,7 +68,7 @@ class Policy:
                 if not isinstance(value, bool):
                     raise GraphError(f"{where}: exactly_once={value!r} is neither True nor False")
                 continue
-            if choices is None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+            if choices is None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
                 raise GraphError(f"{where}: {name}={value!r} is no number of 0 or more")
         policy = cls(**settings)
         if policy.max_in_flight < 1:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...deferred import asyncio
-from ...errors import GraphError, RequestFailed
+from ...errors import GraphError, RequestFailed, words
 from ...queues.memory import MemoryQueue
 from ...steps.base import DROPPED
 from ..engine.context import GraphContext
@@ -19,11 +19,22 @@ from ..engine.engine import Engine
 from ..engine.event import Event, Response
 from ..engine.flushing import finish_accepted
 from ..engine.stream import StreamAnswer
-from .front import HEALTH, error_response, health, plain, read_body, to_response, unsendable, with_event_headers
+from .front import (
+    BYTE_LIKE,
+    HEALTH,
+    error_response,
+    health,
+    plain,
+    read_body,
+    to_response,
+    unsendable,
+    with_event_headers,
+)
 from .http_request import HTTP, RequestEvent, named_in_any_case, split_target
 from .queues import MemoryStreams, Streams
 
 logger = logging.getLogger("millrace.mock")
+TEXT_LIKE = (str, *BYTE_LIKE)
 SETTLE_SECONDS = 0.01
 CLOSE_SECONDS = 30.0
 END_SECONDS = 5.0
@@ -92,13 +103,22 @@ class MockServer:
         :param get_body: return the answer's body; otherwise the :class:`Response` that HTTP would send
         :param event_id: the event's id; default: a new one
         :raises RequestFailed: the answer has a status of 300 or more
+
+        >>> import millrace
+        >>> function = millrace.new_function("ratio")
+        >>> _ = function.set_topology("flow").to(name="ratio", handler="(1 / event)").respond()
+        >>> server = function.to_mock_server()
+        >>> server.test(body=4), server.test(body="4")  # a text is read as JSON
+        (0.25, 0.25)
+        >>> server.test(body=0, silent=True).status_code
+        500
         """
         try:
             event = self._event(path, body, method, headers, content_type, event_id, trigger, offset, time)
             answer = event if type(event) is Response else self.engine.run(event)
         except Exception as error:
             return self._failed(error, silent)
-        if get_body and type(answer) not in _SPECIAL:
+        if get_body and answer.__class__ not in _SPECIAL:
             return self._plain(answer, silent)
         return answer.reader() if isinstance(answer, StreamAnswer) else self._finished(answer, silent, get_body)
 
@@ -116,7 +136,17 @@ class MockServer:
         offset: int | None = None,
         time: datetime | None = None,
     ) -> Any:
-        """The same as :meth:`test`, for coroutines; a stream comes as an async iterator."""
+        """The same as :meth:`test`, for coroutines; a stream comes as an async iterator.
+
+        >>> import asyncio, millrace
+        >>> function = millrace.new_function("double")
+        >>> _ = function.set_topology("flow").to(name="double", handler="(event * 2)").respond()
+        >>> server = function.to_mock_server()
+        >>> async def ask_all():
+        ...     return await asyncio.gather(*(server.atest(body=number) for number in range(3)))
+        >>> asyncio.run(ask_all())
+        [0, 2, 4]
+        """
         try:
             event = self._event(path, body, method, headers, content_type, event_id, trigger, offset, time)
             answer = event if type(event) is Response else await self.engine.run_async(event)
@@ -142,14 +172,17 @@ class MockServer:
     def run(self, event: Event, context: Any = None, get_body: bool = False, extra_args: Any = None) -> Any:
         """Run an event made by hand; the answer as a :class:`Response`, with `get_body` its body; a stream as it is."""
         try:
-            if isinstance(event.body, (str, bytes, bytearray, memoryview)):
+            if isinstance(event.body, TEXT_LIKE):
                 event.body = read_body(event.body, event.content_type or self._content_type, event.headers)
             answer = self.engine.run(event)
         except Exception as error:
             return error_response(self.engine, error)
         if get_body or isinstance(answer, StreamAnswer):
             return answer if isinstance(answer, Response) else _body_of(answer)
-        return self._response(answer)
+        try:
+            return self._response(answer)
+        except (TypeError, ValueError) as error:
+            return error_response(self.engine, error)
 
     def _event(
         self, path: str, body: Any, method: str, headers: Mapping[str, str] | None, content_type: str | None,
@@ -157,14 +190,15 @@ class MockServer:
     ) -> Any:  # fmt: skip
         if path.__class__ is not str:
             raise TypeError(f"path= is text like '/v2/models', not {type(path).__name__}; the body goes into body=")
-        if body.__class__ is str or isinstance(body, (bytes, bytearray, memoryview)):
+        if body.__class__ is not dict and isinstance(body, TEXT_LIKE):
             body = read_body(body, content_type or self._content_type, headers)
         method = method or ("GET" if body is None else "POST")
         query = ""
         if "%" in path or "?" in path or "#" in path:
             path, query = split_target(path)
         event = RequestEvent(
-            body, content_type, named_in_any_case(headers), method, path, event_id, trigger or HTTP, offset or 0, time
+            body, content_type, named_in_any_case(headers) if headers else None, method, path, event_id,
+            trigger or HTTP, offset or 0, time,
         )
         if query:
             event.query_string = query
@@ -179,20 +213,23 @@ class MockServer:
     def _plain(self, answer: Any, silent: bool) -> Any:
         try:
             return plain(answer)
-        except RecursionError as error:  # it holds itself, which no client could be told
+        except (TypeError, RecursionError) as error:  # an array of what JSON can not say, or a body that holds itself
             return self._failed(TypeError(unsendable(answer, error)), silent)
 
     def _failed(self, error: Exception, silent: bool) -> Any:
         response = error_response(self.engine, error)
         if silent:
             return response
-        text = str(error.body if isinstance(error, RequestFailed) else error)  # it says the status by itself
+        text = str(error.body) if isinstance(error, RequestFailed) else words(error)  # it says the status by itself
         raise RequestFailed(response.status_code, self.context.secrets.mask(text)) from (
             error.__cause__ if error.__cause__ is not None and type(error).__name__ == "StepError" else error
         )
 
     def _finished(self, answer: Any, silent: bool, get_body: bool) -> Any:
-        response = self._response(answer)
+        try:
+            response = self._response(answer)
+        except (TypeError, ValueError) as error:
+            return self._failed(error, silent)
         if response.status_code >= 300 and not silent:
             raise RequestFailed(response.status_code, getattr(answer, "body", response.body))
         if not get_body:
@@ -202,11 +239,18 @@ class MockServer:
         return None
 
     def _response(self, answer: Any) -> Response:
-        """The response that HTTP would send; an error of 500 for an answer that can not be sent."""
+        """The response that HTTP would send; its errors say what can not be sent."""
+        from .http_answer import to_answer  # noqa: PLC0415 - for start-up: only for what is no plain answer
+
         try:
-            return to_response(self.engine, answer)
+            response = to_response(self.engine, answer)
         except TypeError as error:
-            return error_response(self.engine, TypeError(unsendable(answer, error)))
+            raise TypeError(unsendable(answer, error)) from error
+        try:
+            to_answer(response)
+        except ValueError as error:
+            raise ValueError(f"the graph's answer can not be sent: {error}") from error
+        return response
 
     # -- waiting and looking -------------------------------------------------------------------------------------
 
@@ -215,6 +259,14 @@ class MockServer:
 
         :raises TimeoutError: events are left after `timeout_seconds`
         :raises ExceptionGroup: with `raise_errors`, what failed after its answer was given, since the last call
+
+        >>> import millrace
+        >>> function, seen = millrace.new_function("watch"), []
+        >>> answer = function.set_topology("flow").to(name="answer", handler="(event + 1)").respond()
+        >>> _ = answer.to(name="afterwards", handler=seen.append)
+        >>> server = function.to_mock_server()
+        >>> server.test(body=1), server.wait_for_completion(timeout_seconds=10), seen
+        (2, None, [2])
         """
         if self._has_loop and not self._closed:
             try:
@@ -233,7 +285,16 @@ class MockServer:
         return list(self.engine.errors)
 
     def queue(self, name: str) -> MemoryQueue:
-        """The in-memory queue of a queue step, whose ``messages`` show what was written."""
+        """The in-memory queue of a queue step, whose ``messages`` show what was written.
+
+        >>> import millrace
+        >>> function = millrace.new_function("orders")
+        >>> _ = function.set_topology("flow").to(">>", "orders", path="orders")
+        >>> with function.to_mock_server() as server:
+        ...     _ = server.test(body={"id": 7})
+        >>> [message.value for message in server.queue("orders").messages]
+        [b'{"id":7}']
+        """
         return self._memory.existing(name)
 
     @property
@@ -271,7 +332,7 @@ class MockServer:
             self.engine.close()
 
     def _let_end(self) -> None:
-        if self.engine.inline:
+        if self.engine.inline or self.engine.thread.is_lost:
             return
         try:
             self.engine.thread.call(finish_accepted(self.engine), END_SECONDS)

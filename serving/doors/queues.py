@@ -17,6 +17,8 @@ from ..engine.queue_unit import Stream
 from ..engine.unit import Unit
 from ..graph.step import QueueStep
 
+CLOSE_SECONDS = 5.0
+
 
 class Streams(Protocol):
     """What a function's steps write to and read from.
@@ -45,8 +47,8 @@ class Streams(Protocol):
     async def end_reading(self) -> None:
         """Take no more messages, and wait for those that run, for a bounded time."""
 
-    async def close(self) -> None:
-        """Let go of everything."""
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Let go of everything; what is left to be written has so many seconds, reading has ended before."""
 
 
 class MemoryStreams:
@@ -95,7 +97,7 @@ class MemoryStreams:
     async def end_reading(self) -> None:
         """Nothing: what is in memory is read to its end, as nobody else can."""
 
-    async def close(self) -> None:
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Read no more."""
         for reader in self._readers:
             reader.cancel()

@@ -14,7 +14,7 @@ logger = logging.getLogger("millrace.stream")
 SINK_MESSAGES = 10_000
 BATCH_MESSAGES = 500
 AGAIN_SECONDS = 1.0
-CLOSE_SECONDS = 5.0
+LAST_SECONDS = 0.1  # to stop writing
 
 
 class Target(Protocol):
@@ -71,6 +71,9 @@ class Sink:
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MESSAGES, len(self._waiting)))]
         try:
             await self._stream.append_all(batch)
+        except asyncio.CancelledError:  # the end: they count as lost, though some may have been written
+            self._take_back(batch)
+            raise
         except Exception as error:
             self._take_back(batch)
             if not self._is_away or self._is_closing:
@@ -88,14 +91,15 @@ class Sink:
         self.lost += max(0, len(batch) - room)
         self._waiting.extendleft(reversed(batch[len(batch) - room :] if room else []))
 
-    async def close(self) -> None:
-        """Try once more to write what waits."""
+    async def close(self, seconds: float) -> None:
+        """Try once more to write what waits; what is not written then is told of."""
         self._is_closing = True
         self._write()
         writing = self._writing
         if writing is not None:
-            await asyncio.wait([writing], timeout=CLOSE_SECONDS)
+            await asyncio.wait([writing], timeout=seconds)
             writing.cancel()
+            await asyncio.wait([writing], timeout=LAST_SECONDS)
         self._loop = None
         if self.lost or self._waiting:
             logger.error("%s: %d messages were not written", self._url, self.lost + len(self._waiting))

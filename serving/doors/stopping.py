@@ -9,9 +9,26 @@ import socket
 import threading
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EXTRA_SECONDS = 5.0
 """How much longer than its events a process may take to end."""
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a process to stop.
+
+    SIGHUP is one: it comes when the terminal closes, often twice, and nobody is there to ask for more haste. Under
+    ``nohup`` it is ignored.
+    """
+    found = [signal.SIGTERM, signal.SIGINT]
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        found.append(hang_up)
+    return found
+
+
+def is_hasty(number: int) -> bool:
+    """Whether a signal that comes after another ends the process at once."""
+    return number in (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
@@ -31,7 +48,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
+            for number in stop_signals():
                 self._before[number] = signal.signal(number, self._request)
         return self
 
@@ -62,6 +79,6 @@ class StopRequest:
 
     def _request(self, number: int, _: FrameType | None) -> None:
         self._count += 1
-        if self._count > 1:
+        if self._count > 1 and is_hasty(number):
             os._exit(128 + number)
         self._writer.send(b"!")

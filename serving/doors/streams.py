@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from .cron import Cron, CronDoor
 from .exactly_once import ExactlyOnceDoor
 from .exactly_once_rules import check_exactly_once, own_wire
 from .memory_room import keep_room
+from .queues import CLOSE_SECONDS
 from .real_stream import RealStream
 from .sink import Sink
 from .wiring import Wire, Wiring
@@ -183,28 +185,32 @@ class RealStreams:
 
     async def end_reading(self) -> None:
         """Take no more messages, let those inside end, commit, and leave the groups."""
+        await self._stop_reading()
+        if self._lags:
+            await self._measure_at_end()
+
+    async def _stop_reading(self) -> None:
         for clock in self._clocks:
             clock.stop()
         for door in self.doors:
             door.stop()
         await asyncio.gather(*self._running)
-        if self._lags:
-            await self._measure_at_end()
 
-    async def close(self) -> None:
-        """Write what is left to be written, and close all streams."""
-        await self.end_reading()
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Write what is left to be written, and close all streams, all at the same time.
+
+        :param seconds: for both, after reading has ended; half of it for what is left
+        """
+        await self._stop_reading()
         for task in self._keeping:
             task.cancel()
-        for sink in self._sinks:
-            await sink.close()
+        end = time.monotonic() + seconds
+        await asyncio.gather(*(sink.close(seconds / 2) for sink in self._sinks))
         async with self._measuring:  # no stream is asked for its lag while it is closed
             self._is_closed = True
-        for stream in [*self._streams.values(), *self._others, *self._letters.values()]:
-            try:
-                await stream.close()
-            except Exception as error:
-                logger.error("%s could not be closed: %s", stream.wire.url, error)
+        left = end - time.monotonic()
+        streams = [*self._streams.values(), *self._others, *self._letters.values()]
+        await asyncio.gather(*(_close(stream, left) for stream in streams))
 
     # -- counts --------------------------------------------------------------------------------------------------
 
@@ -234,3 +240,13 @@ class RealStreams:
             "ticks": sum(clock.sent for clock in self._clocks),
             "out": sum(stream.appended for stream in self._streams.values()),
         }  # fmt: skip
+
+
+async def _close(stream: RealStream, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stream.close()
+    except TimeoutError:
+        logger.error("%s was not closed in %.1f s", stream.wire.url, seconds)
+    except Exception as error:
+        logger.error("%s could not be closed: %s", stream.wire.url, error)

@@ -46,7 +46,8 @@ class Together:
     """Commits what is done in the partitions of one door.
 
     :param parts: the partitions that the door has now
-    :param refuse: deals with a message whose writes are refused, which it may try again; gives what it can not deal with
+    :param refuse: deals with a message whose writes are refused, and may write it again; gives what it can not deal
+        with
     :param on_fault: called with that
     :param on_done: called with a partition and how many of its messages were committed
     """

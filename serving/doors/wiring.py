@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ from ...errors import GraphError, near
 from ...queues.address import BACKENDS
 from ...queues.base import Settings
 from ...queues.kafka_address import parse_address
+from ...queues.log_address import log_address
 from ..graph.step import QueueStep
 from .ladder import Policy
 
@@ -160,13 +162,27 @@ class Wiring:
                 raise GraphError(f"{whose}'{path}': there are no queues '{scheme}://'{near(scheme, BACKENDS)}")
             return path
         brokers = settings.get("kafka_brokers") or settings.get("kafka_bootstrap_servers")
-        topic = re.sub(r"[^A-Za-z0-9._-]+", ".", path).strip(".")
         if brokers:
             listed = brokers if isinstance(brokers, str) else ",".join(brokers)
+            topic = re.sub(r"[^A-Za-z0-9._-]+", ".", path).strip(".")
             return f"kafka://{listed}/{topic}"
+        topic = _topic(path)
         if self.folder is None:
             return f"memory://{self.function}.{topic}"
-        return f"log://{(self.folder / topic).absolute()}"
+        return log_address(self.folder / topic)
+
+
+def _topic(path: str) -> str:
+    """The topic of a bare path: a name of one folder, and another one for each path.
+
+    >>> _topic("shop/orders"), _topic("a b"), _topic("a.b")
+    ('shop.orders', 'a.b-c8687a08', 'a.b')
+    """
+    plain = path.strip("/").replace("/", ".")
+    clean = re.sub(r"[^\w.-]+", ".", plain).strip(".")
+    if clean == plain:
+        return clean
+    return f"{clean}-{hashlib.sha256(path.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:

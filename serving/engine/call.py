@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -33,6 +32,7 @@ class Call:
     :param kind: what its result means
     :param target: the object whose method it is
     :param remake: makes `fn` anew in another process
+    :param into: how its result goes into the whole body, where it is a function of a part
     """
 
     fn: Callable[..., Any]
@@ -42,6 +42,7 @@ class Call:
     target: Any = None
     options: StepOptions = field(default_factory=StepOptions)
     remake: Callable[[], Callable[..., Any]] | None = None
+    into: Callable[[Any, Any], Any] | None = None
 
     @property
     def select(self) -> Callable[[Any], Any] | None:
@@ -108,8 +109,9 @@ def build_call(step: TaskStep, path: str, shop: Workshop, **extra: Any) -> Call:
 
 
 def check_plain(call: Call, path: str) -> None:
-    """The sync engine runs plain chains in the caller's thread."""
-    what = "is async" if call.is_async else _NOT_PLAIN.get(call.kind)
+    """The sync engine runs plain chains in the caller's thread. A router may ask its routes in threads all the same."""
+    is_router = getattr(call.target, "step_kind", "") == "router"
+    what = "is async" if call.is_async and not is_router else _NOT_PLAIN.get(call.kind)
     if what is not None:
         raise GraphError(f"step '{path}' {what}, which the sync engine does not run; use engine='async'")
 
@@ -198,15 +200,13 @@ def check_is_router(step: TaskStep, found: Any, path: str) -> None:
 def _of_given_object(step: TaskStep, target: Any, path: str, shop: Workshop, extra: dict[str, Any]) -> Call:
     """An object that the user made: it gets what its constructor would have got, and keeps its state.
 
-    Only what belongs to one server, such as the events that a batch holds or a router's routes, is no part of it.
+    The events that a batch or join holds are no part of that: they are of one server.
     """
     arguments, options = split_options(step, known=())
     for name in arguments:
         raise BadStepArguments(f"step '{path}': the {type(target).__name__} is made already, it takes no '{name}'")
     if isinstance(target, HoldingStep):
         target = target.for_server()
-    elif extra:
-        target = copy(target)
     own = getattr(target, "context", None)
     if hasattr(target, "context") and (own is None or isinstance(own, GraphContext)):
         target.context = shop.context
@@ -224,7 +224,13 @@ def _of_object(step: TaskStep, target: Any, path: str, shop: Workshop, options: 
     if isinstance(target, HoldingStep):
         return Call(_not_called, "hold", target=target, options=options)
     if isinstance(target, LibraryStep) and step.handler is None:
-        return Call(target.fn, target.operation, target=target, options=options)
+        if not hasattr(target, "fn"):
+            kind = type(target).__name__
+            raise BadStepArguments(f"step '{path}': {kind}.__init__ must call super().__init__()")
+        fn, into = target.fn, None
+        if target.of_part is not None and step.input_path and not step.result_path and not step.full_event:
+            fn, into = target.of_part
+        return Call(fn, target.operation, target=target, options=options, into=into)
     fn, takes_event = method_of(step, target, path)
     return Call(fn, "map", takes_event, target=target, options=options, remake=lambda: fn)
 

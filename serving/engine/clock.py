@@ -31,7 +31,12 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's monotonic clock."""
+    """The machine's monotonic clock, which servers take that are given no other.
+
+    >>> clock = SystemClock()
+    >>> clock.now() <= clock.now()
+    True
+    """
 
     def now(self) -> float:
         """Seconds since the machine started."""

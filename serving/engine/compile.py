@@ -21,9 +21,10 @@ from .hold import HoldUnit, Inlet
 from .link import EngineLink
 from .operation import operation, starting, writing
 from .parts import run_part
+from .paths import read_path
 from .plan import Plan
 from .queue_unit import QueueUnit, Stream
-from .route import Route
+from .route import AsyncRoute, Route
 from .spread import FlatUnit, StreamUnit
 from .threads import ThreadPool
 from .unit import EVENT, AsyncUnit, Outlets, Segment, StepInfo, Unit
@@ -95,7 +96,7 @@ class Compiler:
         asynchronous = any(unit.is_async or isinstance(unit, QueueUnit) for unit in plan.units)
         is_done_when_answered = default_responder or not answers or _answers_last(plan)
         plan.inline = not asynchronous and not plan.entries and is_done_when_answered
-        if isinstance(plan.root, Segment) and plan.root.responds and not plan.root.outlets and not plan.entries:
+        if isinstance(plan.root, Segment) and not plan.root.outlets and not plan.entries:
             plan.chain = plan.root
         return plan
 
@@ -205,7 +206,11 @@ class Compiler:
             raise GraphError(f"step '{path}' is of an unknown kind: {type(step).__name__}")
         call = self.call(step, path, step.function or self.places.get(step.full_name) or function)
         unit = self.unit(call, step, path, info)
-        return Node(step, unit, unit, call.select)
+        select = call.select
+        if select is not None and call.into is not None and step.input_path:
+            read, choose = read_path(step.input_path, step=path), select
+            select = lambda body: choose(read(body))  # noqa: E731 - two lines for what is one
+        return Node(step, unit, unit, select)
 
     def call(self, step: TaskStep, path: str, function: str | None) -> Call:
         """Build what a task or router runs."""
@@ -270,15 +275,15 @@ class Compiler:
             if compiler.entries:
                 raise GraphError(f"route '{path}': no step can follow a queue inside a route")
             link = self.link
-            return Route(step.name, EVENT, lambda event: run_part(link.engine, plan, event), info,
-                         is_async=not plan.inline, target=None)  # fmt: skip
+            make = Route if plan.inline else AsyncRoute
+            return make(step.name, EVENT, lambda event: run_part(link.engine, plan, event), info, target=None)
         if not isinstance(step, TaskStep):
             raise GraphError(f"route '{path}' must be a task, a router or a flow")
         call = self.call(step, path, function)
         if call.kind not in ("map", "filter"):
             raise GraphError(f"route '{path}': a {call.kind} step can not be a route; put it into a flow")
         kind, fn, awaits = operation(call, step, path, self.shop.context.clock, self.resources)
-        return Route(step.name, kind, fn, info, is_async=awaits, target=call.target)
+        return (AsyncRoute if awaits else Route)(step.name, kind, fn, info, target=call.target)
 
 
 def _listing(fn: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:

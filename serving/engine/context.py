@@ -118,7 +118,11 @@ class GraphContext:
         self.logger = ContextLogger(logging.getLogger(f"millrace.function.{name}"), self.secrets)
 
     def get_param(self, key: str, default: Any = None) -> Any:
-        """A parameter of the function, or `default`."""
+        """A parameter of the function, or `default`.
+
+        >>> GraphContext(parameters={"currency": "EUR"}).get_param("currency")
+        'EUR'
+        """
         return self.parameters.get(key, default)
 
     def get_secret(self, key: str, default: Any = None) -> Any:

@@ -15,7 +15,7 @@ from .closing import close_all, let_go_of
 from .completion import Completion, Deliver
 from .context import GraphContext
 from .delivery import hand_over, settler
-from .event import Event
+from .event import Event, new_id
 from .flushing import flush, holds_in_order, relieve
 from .gate import Gate
 from .intake import Acceptance, Intake
@@ -56,6 +56,7 @@ class Engine:
         self.inline = plan.inline and limit is None
         self.chain = plan.chain if self.inline else None
         self.lean = only_bodies(self.chain)
+        self.forgets = plan.forgets
         self.backlog: Callable[[], int] = lambda: 0
         self.faults: list[str] = []
         self._thread = LoopThread(f"millrace-{context.name}")
@@ -76,9 +77,10 @@ class Engine:
         """
         if self.chain is not None:
             try:
-                return self.chain.run(self, event, event.body)
+                answer = self.chain.run(self, event, event.body)
             except Exception as error:
                 return self._recovered(event, error)
+            return {"id": event.id} if self.forgets else answer
         self._check_open()
         if self.inline:
             return self.run_inline(event, self.plan.root, event.body)
@@ -86,7 +88,7 @@ class Engine:
             raise RuntimeError("a step can not block for its own server; await atest(), or use execution='thread'")
         self.gate.enter()
         self._check_open(entered=True)
-        if self.plan.forgets:
+        if self.forgets:
             accepted = {"id": event.id}
             self._post(lambda: self._admitted(event, _nobody))
             return accepted
@@ -101,25 +103,21 @@ class Engine:
             return self.run(Event(body))
         scratch: Any = Scratch()
         try:
-            return lean.run(self, scratch, body)
+            answer = lean.run(self, scratch, body)
         except Exception as error:
             return self._recovered(scratch.failed_in(Event()), error)
+        return {"id": new_id()} if self.forgets else answer
 
     async def run_async(self, event: Event) -> Any:
         """The same for coroutines, on whichever loop."""
-        if self.chain is not None:
-            try:
-                return self.chain.run(self, event, event.body)
-            except Exception as error:
-                return self._recovered(event, error)
-        self._check_open()
         if self.inline:
-            return self.run_inline(event, self.plan.root, event.body)
+            return self.run(event)
+        self._check_open()
         if not self.gate.try_enter():
             await self.gate.enter_async()
         self._check_open(entered=True)
         loop = asyncio.get_running_loop()
-        if self.plan.forgets:
+        if self.forgets:
             accepted = {"id": event.id}
             if loop is self._own_loop:
                 self._admitted(event, _nobody)
@@ -213,6 +211,8 @@ class Engine:
 
     def refusal(self) -> Unavailable:
         """The error of an event that comes too late."""
+        if self._thread.is_lost:
+            return Unavailable("the server was made before this process was forked; make another one in this process")
         return Unavailable("the server is closed; make another one") if self.closed else Draining()
 
     def _post(self, job: Callable[[], None]) -> None:
@@ -222,6 +222,9 @@ class Engine:
 
     def _recovered(self, event: Event, error: Exception) -> Any:
         catcher = event._failed.catcher if event._failed is not None else None
+        if catcher is None and self.forgets:
+            self.reports.report(event, error, event._failed)
+            return {"id": event.id}
         if catcher is None:
             described = self.reports.described(event, error)
             self.reports.push(event, described)

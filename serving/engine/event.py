@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,15 @@ if TYPE_CHECKING:
     from .stream import StreamAnswer
     from .unit import StepInfo
 
-_process = os.urandom(10).hex()
-_count = itertools.count(int.from_bytes(os.urandom(4), "big"))
+_BYTES = tuple(f"{value:02x}" for value in range(256))
+
+
+def _counted_ids() -> Iterator[str]:
+    """Twenty random digits and twelve that count. Nothing of it is Python, so that threads never get the same one."""
+    return map("".join, itertools.product((os.urandom(10).hex(),), *[_BYTES] * 6))
+
+
+_ids = _counted_ids()
 
 
 def new_id() -> str:
@@ -22,19 +30,23 @@ def new_id() -> str:
     >>> len(new_id()), new_id() != new_id()
     (32, True)
     """
-    return f"{_process}{next(_count) & 0xFFFFFFFFFFFF:012x}"
+    return next(_ids)
 
 
-def _renew_process_id() -> None:
-    global _process
-    _process = os.urandom(10).hex()
+def _renew_ids() -> None:
+    global _ids
+    _ids = _counted_ids()
 
 
-os.register_at_fork(after_in_child=_renew_process_id)
+os.register_at_fork(after_in_child=_renew_ids)
 
 
 class MockTrigger:
-    """Where an event came from: the trigger's kind (``http``, ``kafka-cluster``, …) and name."""
+    """Where an event came from: the trigger's kind (``http``, ``kafka-cluster``, …) and name.
+
+    >>> MockEvent(trigger=MockTrigger(kind="kafka-cluster", name="orders")).trigger.kind
+    'kafka-cluster'
+    """
 
     __slots__ = ("kind", "name")
 
@@ -118,7 +130,7 @@ class Event:
     def id(self) -> str:
         """The event's id; set by the caller's ``MLRUN-EVENT-ID`` or ``event_id=``, else made now."""
         if self._id is None:
-            self._id = new_id()
+            self._id = next(_ids)
         return self._id
 
     @id.setter
@@ -185,7 +197,14 @@ def _rebuilt(cls: type[Event], state: dict[str, Any], event_id: str, time: datet
 
 
 class MockEvent(Event):
-    """An event made by hand, for tests: ``MockEvent(body={"inputs": [5]}, path="/v2/models/m1/infer")``."""
+    """An event made by hand, for tests; the parameters are those of :class:`Event`.
+
+    >>> def tagged(event):
+    ...     event.body["path"] = event.path
+    ...     return event
+    >>> tagged(MockEvent(body={"inputs": [5]}, path="/v2/models/m1/infer")).body
+    {'inputs': [5], 'path': '/v2/models/m1/infer'}
+    """
 
     __slots__ = ()
 
@@ -196,7 +215,7 @@ class Response:
     :param headers: names and values
     :param body: text, bytes, or anything that JSON can say
     :param content_type: default: ``text/plain`` for text and bytes, else ``application/json``
-    :param status_code: HTTP status
+    :param status_code: HTTP status, from 200 to 599
 
     >>> Response(body="no such user", status_code=404).status_code
     404

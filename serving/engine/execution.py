@@ -56,7 +56,7 @@ def executed(call: Call, path: str, clock: Clock, resources: Resources) -> tuple
         limit = options.timeout_seconds
         fn = Timed(fn, limit, path) if call.is_async else _timed(fn, limit, path)
     if options.retries:
-        fn = _retried(fn, options, clock)
+        fn = _retried(fn, options, clock, takes_event=call.takes_event)
     gate = Gate(options.max_in_flight or DEFAULT_IN_FLIGHT)
     resources.gates[path] = gate
     return _gated(fn, gate), True
@@ -139,17 +139,21 @@ async def _limit(seconds: float | None, path: str) -> AsyncIterator[None]:
         raise took_longer(path, seconds or 0) from error
 
 
-def _retried(fn: AsyncFn, options: StepOptions, clock: Clock) -> AsyncFn:
+def _retried(fn: AsyncFn, options: StepOptions, clock: Clock, *, takes_event: bool) -> AsyncFn:
+    """Try again what failed; a full event gets the body back that it came with."""
     retries = options.retries or 0
     first = FIRST_BACKOFF_SECONDS if options.backoff_seconds is None else options.backoff_seconds
 
     async def call(value: Any) -> Any:
+        body = value.body if takes_event else None
         for attempt in range(retries):
             try:
                 return await fn(value)
             except Exception as error:
                 if not _worth_retrying(error):
                     raise
+                if takes_event:
+                    value.body = body
                 longest = min(first * 2**attempt, LONGEST_BACKOFF_SECONDS)
                 import random  # noqa: PLC0415 - for start-up: only when something failed
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -19,7 +21,10 @@ logger = logging.getLogger("millrace.engine")
 
 
 class LoopThread:
-    """Runs an event loop in a daemon thread, made when it is first needed; or stands for a loop that runs elsewhere."""
+    """Runs an event loop in a daemon thread, made when it is first needed; or stands for a loop that runs elsewhere.
+
+    :ivar is_lost: this process was forked from the one that has the thread
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,6 +36,8 @@ class LoopThread:
         self._last: Last | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.is_lost = False
+        _made.add(self)
 
     def start(self) -> asyncio.AbstractEventLoop:
         """The running loop; starts the thread at the first call."""
@@ -79,6 +86,13 @@ class LoopThread:
             return future.result(timeout_seconds)
         finally:
             future.cancel()
+
+    def lose(self) -> None:
+        """Take no more jobs in a process that was forked: no thread but the one that forked is there."""
+        self._lock = threading.Lock()  # a thread that is not there may hold the other
+        if self.loop is not None:
+            self.loop, self._thread = None, None
+            self._stopped = self.is_lost = True
 
     def stop(self, at_end: Job | None = None, last: Last | None = None, *, wait: bool = True) -> None:
         """End the loop and its thread; a loop that was adopted goes on.
@@ -158,6 +172,18 @@ class LoopThread:
                 loop.run_until_complete(self._last())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
+
+
+_made: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+
+def _lose_all() -> None:
+    for one in list(_made):
+        one.lose()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_all)
 
 
 def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:

@@ -61,6 +61,8 @@ def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Mess
         headers[HEADERS] = dumps({str(key): str(value) for key, value in event.headers.items()}).decode()
     if event.key in ("", None):
         return Message(value, headers=headers)
+    if isinstance(event.key, bytes):
+        return Message(value, key=event.key, headers=headers)
     headers[KEY] = str(event.key)
     return Message(value, key=headers[KEY].encode(), headers=headers)
 
@@ -93,9 +95,17 @@ def to_event(message: Message, content_type: str | None = None) -> Event:
         path=headers.get("millrace-path") or "/",
         event_id=headers.get(EVENT_ID),
         offset=message.offset,
-        key=message.key.decode() if message.key is not None else "",
+        key=_key_of(message.key),
     )
     return event
+
+
+def _key_of(key: bytes | None) -> str | bytes:
+    """A key as text; other systems write keys that are none, such as numbers in four bytes."""
+    try:
+        return key.decode() if key is not None else ""
+    except UnicodeDecodeError:
+        return bytes(key or b"")
 
 
 def _event_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -18,19 +18,21 @@ Fn = Callable[[Any], Any]
 
 
 def operation(call: Call, step: Step, path: str, clock: Clock, resources: Resources) -> tuple[int, Fn, bool]:
-    """The kind of the operation, its function (of the body, or of the event for ``EVENT``), and whether it is async."""
+    """The kind of the operation, its function, and whether it is async.
+
+    The function takes the body. For ``EVENT`` it takes the event, and returns what a step may return for it.
+    """
     fn, awaited = executed(call, path, clock, resources)
     if call.kind == "filter" and call.takes_event:
-        return EVENT, _body_or_dropped(fn, awaited, step, path), awaited
+        return EVENT, _event_or_dropped(fn, awaited, step, path), awaited
     if call.takes_event:
-        fn = _returning_body(fn, awaited, path)
         if step.input_path or step.result_path:
             fn = _event_at_paths(fn, awaited, step, path)
         return EVENT, fn, awaited
     if call.kind == "filter":
         return FILTER, _at_input_path(fn, step, path), awaited
     if step.input_path or step.result_path:
-        fn = _body_at_paths(fn, awaited, step, path)
+        fn = _body_at_paths(fn, awaited, step, path, call.into)
     return MAP, fn, awaited
 
 
@@ -52,36 +54,25 @@ def writing(step: Step, path: str) -> Callable[[Any, Any], Any] | None:
     return write_path(step.result_path, step=path) if step.result_path else None
 
 
-def _body_or_dropped(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
+def _event_or_dropped(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
     read, _ = _ends(step, path)
     if awaited:
 
         async def call_async(event: Any) -> Any:
             body = event.body
             event.body = read(body)
-            return body if await fn(event) else DROPPED
+            is_kept = await fn(event)
+            event.body = body
+            return event if is_kept else DROPPED
 
         return call_async
 
     def call(event: Any) -> Any:
         body = event.body
         event.body = read(body)
-        return body if fn(event) else DROPPED
-
-    return call
-
-
-def _returning_body(fn: Fn, awaited: bool, path: str) -> Fn:
-    if awaited:
-
-        async def call_async(event: Any) -> Any:
-            return body_of(event, await fn(event), step=path)
-
-        return call_async
-
-    def call(event: Any) -> Any:
-        result = fn(event)
-        return event.body if result is event else body_of(event, result, step=path)
+        is_kept = fn(event)
+        event.body = body
+        return event if is_kept else DROPPED
 
     return call
 
@@ -111,8 +102,9 @@ def _replace(_: Any, result: Any) -> Any:
     return result
 
 
-def _body_at_paths(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
+def _body_at_paths(fn: Fn, awaited: bool, step: Step, path: str, into: Callable[[Any, Any], Any] | None) -> Fn:
     read, write = _ends(step, path)
+    write = into or write
     if awaited:
 
         async def call_async(body: Any) -> Any:
@@ -129,13 +121,15 @@ def _event_at_paths(fn: Fn, awaited: bool, step: Step, path: str) -> Fn:
         async def call_async(event: Any) -> Any:
             body = event.body
             event.body = read(body)
-            return write(body, await fn(event))
+            event.body = write(body, body_of(event, await fn(event), path))
+            return event
 
         return call_async
 
     def call(event: Any) -> Any:
         body = event.body
         event.body = read(body)
-        return write(body, fn(event))
+        event.body = write(body, body_of(event, fn(event), path))
+        return event
 
     return call

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def run_part(engine: Engine, plan: Plan, event: Event) -> Any:
-    """Run an event through a part of the graph; an awaitable unless the part is inline."""
+    """The event after a part of the graph; an awaitable of it unless the part is inline."""
     if plan.inline:
         part = event.fork(event.body)
-        return _none_if_dropped(engine.run_inline(part, plan.root, part.body, part=True))
+        event.body = _none_if_dropped(engine.run_inline(part, plan.root, part.body, part=True))
+        return event
     return _run_on_loop(engine, plan, event)
 
 
-async def _run_on_loop(engine: Engine, plan: Plan, event: Event) -> Any:
+async def _run_on_loop(engine: Engine, plan: Plan, event: Event) -> Event:
     outer = event._completion
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     part = event.fork(event.body)
@@ -35,10 +36,11 @@ async def _run_on_loop(engine: Engine, plan: Plan, event: Event) -> Any:
     engine.spawn(plan.root, part, part.body)
     try:
         with engine.walks.stalled(lambda: not answer.done()):
-            return _none_if_dropped(await answer)
+            event.body = _none_if_dropped(await answer)
     except asyncio.CancelledError:
         engine.abandon(part)
         raise
+    return event
 
 
 def _none_if_dropped(answer: Any) -> Any:

@@ -67,18 +67,24 @@ class WorkerPool:
 
     def take(self) -> Process:
         """An idle worker, or a new one."""
-        with self._lock:
-            while self._idle:
-                process = self._idle.pop()
-                if process.alive:
-                    self._busy.add(process)
-                    return process
+        while process := self._idle_one():
+            if process.alive:
+                return process
+            process.reason()  # it died while it had nothing to do
+            self._put_back(process)
         process = Process(self.step, self._order)
         with self._lock:
             self._busy.add(process)
             closed = self._closed
         if closed:
             process.kill()
+        return process
+
+    def _idle_one(self) -> Process | None:
+        with self._lock:
+            process = self._idle.pop() if self._idle else None
+            if process is not None:
+                self._busy.add(process)
         return process
 
     def call(self, process: Process, *args: Any) -> Any:

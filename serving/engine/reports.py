@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import deque
 
-from ...errors import MillraceError, StepError
+from ...errors import MillraceError, StepError, words
 from .context import ContextLogger, GraphContext
 from .event import Event
 from .unit import StepInfo
@@ -34,7 +34,7 @@ class Reports:
         if isinstance(error, MillraceError):
             _note(error, f"in {where}, event {event.id}")
             return error
-        text = self.context.secrets.mask(f"{where} failed: {type(error).__name__}: {error}")
+        text = self.context.secrets.mask(f"{where} failed: {type(error).__name__}: {words(error)}")
         described = StepError(text, step=info.path if info is not None else "", event_id=event.id)
         described.__cause__ = error
         return described
@@ -58,7 +58,7 @@ class Reports:
             return
         source = event._failed.path if event._failed is not None else None
         try:
-            self.context.push_error(event, str(error), source)
+            self.context.push_error(event, words(error), source)
         except Exception:
             self._logger.exception("an error of event %s could not be written to the error stream: %s", event.id, error)
 

@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 from ...errors import MillraceError, StepError
 from .event import Event
-from .unit import EVENT, StepInfo, failed
+from .unit import EVENT, StepInfo, body_of, failed
 
 
 class Route:
-    """One compiled route of a router.
+    """One compiled route of a router, that of a plain step.
 
     :ivar name: the route's key
     :ivar target: the object behind it, for instance a model server; ``None`` for functions and flows
@@ -22,31 +22,27 @@ class Route:
     route, with the exception as its ``__cause__``; errors of Millrace, which have a status, come as they are.
     """
 
-    __slots__ = ("_call", "_kind", "info", "is_async", "name", "run", "target")
+    __slots__ = ("_call", "_kind", "info", "name", "target")
 
-    def __init__(
-        self, name: str, kind: int, call: Callable[[Any], Any], info: StepInfo, *, is_async: bool, target: Any
-    ) -> None:
+    is_async = False
+
+    def __init__(self, name: str, kind: int, call: Callable[[Any], Any], info: StepInfo, *, target: Any) -> None:
         self.name = name
         self.target = target
-        self.is_async = is_async
         self.info = info
         self._kind = kind
         self._call = call
-        self.run: Callable[[Event], Event | Awaitable[Event]] = self._run_async if is_async else self._run_plain
 
-    def _run_plain(self, event: Event) -> Event:
-        body = event.body
+    def run(self, event: Event) -> Event | Awaitable[Event]:
+        """The event with the route's result as its body, or an awaitable of it."""
+        body, call = event.body, self._call
         try:
-            event.body = self._call(event if self._kind == EVENT else body)
-        except (Exception, SystemExit) as error:
-            self._fail(event, body, error)
-        return event
-
-    async def _run_async(self, event: Event) -> Event:
-        body = event.body
-        try:
-            event.body = await self._call(event if self._kind == EVENT else body)
+            if self._kind == EVENT:
+                result = call(event)
+                if result is not event:
+                    event.body = body_of(event, result, self.info.path)
+            else:
+                event.body = call(body)
         except (Exception, SystemExit) as error:
             self._fail(event, body, error)
         return event
@@ -62,3 +58,21 @@ class Route:
 
     def __repr__(self) -> str:
         return f"Route({self.info.path!r})"
+
+
+class AsyncRoute(Route):
+    """The route of a step that is awaited."""
+
+    __slots__ = ()
+
+    is_async = True
+
+    async def run(self, event: Event) -> Event:
+        """The event with the route's result as its body."""
+        body = event.body
+        try:
+            result = await self._call(event if self._kind == EVENT else body)
+            event.body = body_of(event, result, self.info.path) if self._kind == EVENT else result
+        except (Exception, SystemExit) as error:
+            self._fail(event, body, error)
+        return event

@@ -175,7 +175,10 @@ class Secrets:
             if kind == "inline" and isinstance(source, Mapping):  # MLRun writes the values, too
                 secrets.add("inline", source)
             elif kind == "inline":
-                secrets.declare(_names(one.get("names") or []))
+                names = one.get("names") or []
+                if not isinstance(names, (list, str)):
+                    raise SpecError(f"secret_sources: names must be a list of names, not {names!r:.60}")
+                secrets.declare(_names(names))
             elif kind == "file":
                 secrets._files[str(source)] = {}
             else:

@@ -101,7 +101,7 @@ class Segment(Unit):
     def run(self, engine: Engine, event: Event, body: Any) -> Any:
         info = None
         try:
-            for kind, fn, info in self.ops:  # noqa: B007 - the handler below needs to know where it stopped
+            for kind, fn, info in self.ops:  # the handler below needs to know where it stopped
                 if not kind:
                     body = fn(body)
                     if body is DROPPED:
@@ -111,7 +111,8 @@ class Segment(Unit):
                         return DROPPED
                 else:
                     event.body = body
-                    body = fn(event)
+                    result = fn(event)
+                    body = event.body if result is event else body_of(event, result, info.path)
                     if body is DROPPED:
                         return DROPPED
         except BaseException as error:
@@ -134,7 +135,7 @@ class AsyncUnit(Unit):
         try:
             if kind == EVENT:
                 event.body = body
-                return await fn(event)
+                return body_of(event, await fn(event), info.path)
             result = await fn(body)
         except faults() as error:
             failed(event, body, info, error)
@@ -173,7 +174,7 @@ def _is_meant(error: BaseException) -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def body_of(event: Event, result: Any, *, step: str) -> Any:
+def body_of(event: Event, result: Any, step: str) -> Any:
     """The body of what a step that was given the full event returned."""
     if result is event:
         return event.body

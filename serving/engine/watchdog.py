@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import CodeType, FrameType
 
-from .route import Route
+from .route import AsyncRoute, Route
 from .timeout import Timed
 from .unit import AsyncUnit, Segment, StepInfo
 
@@ -100,6 +100,5 @@ def step_on(frame: FrameType | None) -> str | None:
 
 
 _CODES: tuple[CodeType, ...] = (
-    Segment.run.__code__, AsyncUnit.run.__code__, Timed.run.__code__, Route._run_plain.__code__,
-    Route._run_async.__code__,
+    Segment.run.__code__, AsyncUnit.run.__code__, Timed.run.__code__, Route.run.__code__, AsyncRoute.run.__code__,
 )  # fmt: skip

@@ -33,7 +33,7 @@ def read_pieces(filename: str) -> list[Piece]:
     """The code of a file in pieces that have a place each: the file, or every cell of a notebook."""
     path = Path(filename)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark, which Python skips too
     except UnicodeDecodeError as error:
         raise SpecError(f"the code file '{filename}' is not UTF-8 text: {error}") from error
     except OSError as error:

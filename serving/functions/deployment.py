@@ -17,7 +17,9 @@ from ..deploy.deployer_unit import Deployable
 from ..deploy.files import contents
 from ..deploy.nuclio_config import DEFAULT_PROJECT, nuclio_config, nuclio_files
 from ..deploy.target import Target
+from ..deploy.unit import Unit
 from .text import load_yaml
+from .unit_graph import runs_somewhere
 from .units import units_of
 
 if TYPE_CHECKING:
@@ -76,8 +78,14 @@ def deployables(
 
 
 def names_of(function: ServingFunction) -> tuple[str, ...]:
-    """What a function and its children are called in Nuclio, children first."""
-    return tuple(unit.full_name for unit in units_of(function, Target(name="nuclio"), pickle=True))
+    """What a function and its children are called in Nuclio, children first; whether they could be deployed or not."""
+    graph = function.to_dict(pickle=True)["spec"]["graph"]
+    children = [child for child in function.spec.functions if runs_somewhere(graph, child)]
+    metadata, target = function.metadata, Target(name="nuclio")
+    return tuple(
+        Unit(name=name, target=target, spec="", project=metadata.project, tag=metadata.tag).full_name
+        for name in (*(f"{function.name}-{child}" for child in children), function.name)
+    )
 
 
 def deploy_units(

@@ -55,6 +55,13 @@ class Described(Placed):
 
         :param source: for ``kubernetes`` a mapping of names to ``"secret-name/key"``, which is what a deployed
             function needs; the folder of a mount; or a list of names that are expected
+
+        >>> import millrace
+        >>> function = millrace.new_function("shop").with_secrets("inline", {"token": "s3cret"})
+        >>> _ = function.set_topology("flow").to(
+        ...     name="length", handler=lambda event, context: len(context.get_secret("token"))).respond()
+        >>> function.to_mock_server().test(body=1)
+        6
         """
         if kind == "kubernetes" and isinstance(source, Mapping):
             source = self.refer_to_secrets(source)
@@ -62,7 +69,15 @@ class Described(Placed):
         return self
 
     def with_parameters(self, **parameters: Any) -> Self:
-        """Set parameters, which steps read with ``context.get_param``."""
+        """Set parameters, which steps read with ``context.get_param``.
+
+        >>> import millrace
+        >>> function = millrace.new_function("shop").with_parameters(currency="EUR")
+        >>> _ = function.set_topology("flow").to(
+        ...     name="price", handler=lambda event, context: f"{event} {context.get_param('currency')}").respond()
+        >>> function.to_mock_server().test(body=5)
+        '5 EUR'
+        """
         self.spec.parameters.update(parameters)
         return self
 
@@ -108,6 +123,12 @@ class Described(Placed):
         """The function as YAML text.
 
         :param pickle: write objects that do not import by name as cloudpickle; loading it takes ``trusted=True``
+
+        >>> import millrace
+        >>> function = millrace.new_function("double")
+        >>> _ = function.set_topology("flow").to(name="double", handler="(event * 2)").respond()
+        >>> print(function.to_yaml().splitlines()[0])
+        kind: serving
         """
         from .text import dump_yaml  # noqa: PLC0415 - for start-up: yaml takes long
 
@@ -173,6 +194,8 @@ class Described(Placed):
         :param trusted: unpickle objects, which runs code
         """
         known = ("kind", "metadata", "spec", "verbose", "status")
+        if not isinstance(values, Mapping):
+            raise SpecError(f"a function must be a mapping with kind, metadata and spec, not {values!r:.60}")
         for key in values:
             if key not in known:
                 raise SpecError(f"the function has an unknown key '{key}'{near(str(key), known)}")
@@ -182,7 +205,10 @@ class Described(Placed):
         function.spec = spec_from_dict(values.get("spec") or {}, trusted=trusted)
         if isinstance(function.spec.graph, FlowStep):
             function.spec.graph.name = function.name
-        for name, child in ((values.get("spec") or {}).get("functions") or {}).items():
+        children = (values.get("spec") or {}).get("functions") or {}
+        if not isinstance(children, Mapping):
+            raise SpecError(f"spec.functions must be a mapping of names to functions, not {children!r:.60}")
+        for name, child in children.items():
             function.spec.functions[name] = cls.from_dict(child, trusted=trusted)
         function.verbose = bool(values.get("verbose", False))
         return function

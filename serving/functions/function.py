@@ -78,6 +78,9 @@ class ServingFunction(DeployableFunction):
         :param exist_ok: begin a new graph where there is one
         :param max_iterations: how often an event may come to a step of a cycle; default 100
         :param max_in_flight: how many events the function takes at a time; default 1,000
+
+        >>> ServingFunction("shop").set_topology("flow", engine="async")
+        FlowStep('shop', steps=[])
         """
         if self.spec.graph is not None and not exist_ok:
             raise GraphError(f"function '{self.name}' has a graph already; exist_ok=True begins a new one")
@@ -132,6 +135,15 @@ class ServingFunction(DeployableFunction):
         :param model_url: the model runs behind this URL instead
         :param router_step: which router, where a flow has several
         :param outputs: what the model declares of its outputs, or only their names; given to the class
+
+        >>> from millrace.serving import V2ModelServer
+        >>> class Times(V2ModelServer):
+        ...     def predict(self, body):
+        ...         return [self.model * value for value in body["inputs"]]
+        >>> function = ServingFunction("models")
+        >>> _ = function.add_model("twice", class_name=Times, model=2)
+        >>> function.to_mock_server().test("/v2/models/twice/infer", {"inputs": [1, 2]})["outputs"]
+        [2, 4]
         """
         warn_inert(creation_strategy=creation_strategy)
         router = self._router(router_step)
@@ -184,6 +196,12 @@ class ServingFunction(DeployableFunction):
         :param url: its code: a ``.py`` file, a notebook, or a function's YAML file
         :param image: its container image
         :param requirements: packages that it needs
+
+        >>> function = ServingFunction("shop")
+        >>> orders = function.set_topology("flow").to(">>", "orders", path="shop/orders")
+        >>> _ = orders.to(name="bill", handler="(event)", function="billing")
+        >>> function.add_child_function("billing", requirements=["numpy"]).name
+        'billing'
         """
         check_kind(kind)
         is_yaml = url is not None and Path(url).suffix in YAML
@@ -209,6 +227,13 @@ class ServingFunction(DeployableFunction):
         Raises the first fault, with the others as notes.
 
         :param namespace: as of :meth:`to_mock_server`
+
+        >>> function = ServingFunction("shop")
+        >>> _ = function.set_topology("flow").to("storey.Filter", name="large", _fun="(event > 1)").respond()
+        >>> function.validate()
+        Traceback (most recent call last):
+        ...
+        millrace.errors.BadStepArguments: step 'large': Filter has no parameter '_fun'; did you mean '_fn'?
         """
         faults = function_problems(self, listed_sources(namespace) if namespace is not None else caller_namespace())
         raise_first(faults)
@@ -302,6 +327,11 @@ class ServingFunction(DeployableFunction):
 
         :param force_external_address: ask the deployed function at its external address, not through the dashboard
         :param mock: ``True`` asks the mock server anyway, ``False`` the deployed function
+
+        >>> function = ServingFunction("double")
+        >>> _ = function.set_topology("flow").to(name="double", handler="(event * 2)").respond()
+        >>> function.invoke(body=21)
+        42
         """
         warn_inert(auth_info=auth_info)
         if mock is False or (mock is None and self._place is not None):

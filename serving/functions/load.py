@@ -78,6 +78,12 @@ def code_to_function(
     """A function whose classes and functions are in a Python file or a notebook.
 
     :param filename: ``.py`` or ``.ipynb``; without one, names are looked up where the function is used
+
+    >>> _ = Path("shop.py").write_text("def double(body): return body * 2")
+    >>> function = code_to_function("shop", filename="shop.py")
+    >>> _ = function.set_topology("flow").to(name="double", handler="double").respond()
+    >>> function.to_mock_server().test(body=4)
+    8
     """
     warn_inert(
         handler=handler or None, code_output=code_output or None, categories=categories, ignored_tags=ignored_tags
@@ -108,6 +114,12 @@ def import_function(
     Loading a Python file runs it; so does a YAML file with ``trusted=True``, which unpickles objects.
 
     :param url: a path, ``file://…``, or ``hub://v2_model_server``; ``_`` and ``-`` are alike in hub names
+
+    >>> function = new_function("half")
+    >>> _ = function.set_topology("flow").to(name="half", handler="(event / 2)").respond()
+    >>> _ = function.export("half.yaml")
+    >>> import_function("half.yaml").to_mock_server().test(body=5)
+    2.5
     """
     warn_inert(secrets=secrets, db=db or None)
     if url.startswith(HUB):

@@ -165,6 +165,11 @@ class Placed:
         :param spec: a mapping in Nuclio's form, with its kind (``http``, ``kafka-cluster``, ``v3ioStream``, ``cron``…),
             or an object of nuclio-jupyter
         :raises GraphError: it is neither
+
+        >>> import millrace
+        >>> function = millrace.new_function("report")
+        >>> function.add_trigger("nightly", {"kind": "cron", "attributes": {"schedule": "0 3 * * *"}}).spec.triggers
+        {'nightly': {'kind': 'cron', 'attributes': {'schedule': '0 3 * * *'}}}
         """
         found = spec if isinstance(spec, Mapping) else getattr(spec, "to_dict", dict)()
         if not found.get("kind"):

@@ -135,10 +135,7 @@ def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
         plain |= _read_env(plain["env"], plain.get("env_from_secrets") or {})
     if "default_class" in plain:
         plain["default_class"] = unpickled(plain["default_class"], step="default_class", trusted=trusted)
-    for key, value in plain.items():
-        kind, what = KINDS.get(key, (str, "a text"))
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise SpecError(f"spec.{key} must be {what}, not {value!r:.60}")
+    _check_kinds(plain)
     spec = FunctionSpec(**plain)
     if values.get("graph") is not None:
         spec.graph = root_from_dict(values["graph"], trusted=trusted)
@@ -148,6 +145,16 @@ def spec_from_dict(values: Any, *, trusted: bool = False) -> FunctionSpec:
     spec.build = Build(**checked(build, Build, "spec.build"))
     spec.secrets = Secrets.from_spec(values.get("secret_sources") or [])
     return spec
+
+
+def _check_kinds(values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        kind, what = KINDS.get(key, (str, "a text"))
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise SpecError(f"spec.{key} must be {what}, not {value!r:.60}")
+    for name, trigger in values.get("triggers", {}).items():
+        if not isinstance(trigger, Mapping):
+            raise SpecError(f"spec.triggers: '{name}' must be a mapping with its kind, not {trigger!r:.60}")
 
 
 def _with_triggers_of_config(values: Any) -> Any:
@@ -180,7 +187,11 @@ def _read_env(listed: list[Any], secrets: dict[str, str]) -> dict[str, dict[str,
 def metadata_from_dict(values: Any) -> Metadata:
     """Name and labels in plain data; unknown keys are refused."""
     values = _without_inert(values, "metadata", INERT_METADATA)
-    return Metadata(**{key: one for key, one in checked(values, Metadata, "metadata").items() if one is not None})
+    found = {key: one for key, one in checked(values, Metadata, "metadata").items() if one is not None}
+    for key in ("name", "project", "tag"):
+        if not isinstance(found.get(key, ""), str):
+            raise SpecError(f"metadata.{key} must be a text, not {found[key]!r:.60}")
+    return Metadata(**found)
 
 
 def _without_inert(values: Any, where: str, inert: Collection[str]) -> dict[str, Any]:

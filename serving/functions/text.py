@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -36,6 +37,11 @@ def dump_yaml(values: dict[str, Any]) -> str:
     return text
 
 
+NO_TEXT_IN_GO = re.compile(r"[yYnN]|[-+]?[.\d][\d_.]*([eE][-+]?[\d_]+)?|[-+]?0[oO][0-7_]+")
+"""What PyYAML writes as it is, and the parsers of Kubernetes, Nuclio and compose take for true, false or a number: they
+read YAML 1.1 with more words for booleans (https://yaml.org/type/bool.html), and the numbers of YAML 1.2."""
+
+
 class _Block(_Dumper):  # type: ignore[misc]
     """Writes texts of several lines as lines, and repeats what is there twice instead of referring to it."""
 
@@ -44,7 +50,8 @@ class _Block(_Dumper):  # type: ignore[misc]
 
 
 def _text(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else "'" if NO_TEXT_IN_GO.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Block.add_representer(str, _text)

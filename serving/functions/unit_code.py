@@ -79,8 +79,7 @@ class Code:
                 continue
             self.files[place] = one
             if one.suffix == ".py":
-                text = one.read_text(encoding="utf-8")
-                self._add_neighbours(self._parsed(text, str(one)), parent / one.name, folder)
+                self._add_neighbours(self._parsed(read_code(str(one)), str(one)), parent / one.name, folder)
         return bool(found)
 
     def _parsed(self, text: str, filename: str) -> ast.Module:
@@ -117,11 +116,22 @@ def _is_module(name: str) -> bool:
         return name in sys.modules
 
 
+def _is_package_elsewhere(name: str) -> bool:
+    """Whether a real package of this name is here, which Python takes before a folder without ``__init__.py``."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
 def _modules(folder: Path, top: str) -> Iterator[Path]:
     """The files of a module in a folder: ``top.py``, or all that is in the package ``top``."""
     if (folder / f"{top}.py").is_file():
         yield folder / f"{top}.py"
     elif (folder / top).is_dir() and any((folder / top).rglob("*.py")):
+        if not (folder / top / "__init__.py").is_file() and _is_package_elsewhere(top):
+            return
         for file in sorted((folder / top).rglob("*")):
             hidden = any(part in LEFT_OUT or part.startswith(".") for part in file.relative_to(folder).parts)
             if file.is_file() and not hidden:

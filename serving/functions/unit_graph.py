@@ -59,9 +59,14 @@ def parts_of(graph: dict[str, Any], children: list[str], *, name: str, target: T
                 f"child function '{child}' runs no step: give a step behind a queue function='{child}', or leave the "
                 "child out"
             )
-        if "steps" in graph and any(runs(one, child) for one in graph["steps"].values() if one.get("kind") != "queue"):
+        if runs_somewhere(graph, child):
             running.append(child)
     return _in_order(_part(graph, "", name), [_part(graph, child, name) for child in running])
+
+
+def runs_somewhere(graph: Mapping[str, Any], child: str) -> bool:
+    """Whether a step of a graph runs in a child function."""
+    return any(runs(one, child) for one in (graph.get("steps") or {}).values() if one.get("kind") != "queue")
 
 
 def place_catchers(graph: dict[str, Any], places: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from ... import __version__
 from ...errors import SpecError
+from ..deploy.trigger import PASSWORD_IN_URL
 
 NAME = re.compile(r"\s*([A-Za-z0-9][-A-Za-z0-9._]*)\s*(?:\[([^\]]*)\])?")
 FILE = re.compile(r"\s*(-[rce]|--(requirement|constraint|editable)\b|\.{1,2}/|file:)")
@@ -39,6 +40,12 @@ packages are installed; name the packages themselves
     for one in requirements:
         if "\n" in one.strip():
             raise SpecError(f"function '{function}': the requirement {one!r} has several lines; give a list of them")
+        if PASSWORD_IN_URL.search(one):
+            address = one.partition("://")[0]
+            raise SpecError(
+                f"function '{function}': a requirement that begins with '{address}://' holds a password, which is "
+                "never written; use an image that has the package, or whose pip.conf has the index"
+            )
         if FILE.match(one):
             raise SpecError(
                 f"function '{function}': the requirement '{one}' is a file of this machine, and not there when "
@@ -92,6 +99,16 @@ def check_imports(imports: Mapping[str, str], own: set[str], requirements: Itera
             f"function '{function}': {who} imports '{module}', and nothing installs it there; "
             f"add requirements=['{min(names)}'], or an image= that has it"
         )
+
+
+def without(requirements: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The requirements of packages that the others do not name: a child function's own replace its parent's.
+
+    >>> without(["pandas==2.2.3", "requests"], ["Pandas<2"])
+    ['requests']
+    """
+    named = {parsed[0] for one in others if (parsed := _parsed(one)) is not None}
+    return [one for one in requirements if (parsed := _parsed(one)) is None or parsed[0] not in named]
 
 
 def _brought(requirements: Iterable[str]) -> set[str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import GraphError, SpecError
-from ..deploy.names import LONGEST_PROJECT, check_image, check_labels, check_name, check_variables
+from ..deploy.names import LONGEST_PROJECT, check_image, check_keys, check_labels, check_name, check_variables
 from ..deploy.streams import EXTRAS, reachable
 from ..deploy.target import Target
 from ..deploy.trigger import STREAM_KINDS, StreamTrigger, read_triggers
@@ -21,7 +21,7 @@ from .text import dump_yaml
 from .unit_code import Code
 from .unit_graph import Part, dotted_names, holds_pickles, parts_of, place_catchers, take_models
 from .unit_pickles import modules_in
-from .unit_requirements import check_commands, check_imports, check_requirements, millrace_requirement
+from .unit_requirements import check_commands, check_imports, check_requirements, millrace_requirement, without
 from .unit_secrets import deployed_sources, secrets_of
 from .unit_streams import clocks, needs_v3io_key, outside_streams, secrets_of_streams, triggers_to_read
 
@@ -71,6 +71,8 @@ def _check(unit: Unit) -> None:
     """Refuse what the target refuses of a unit."""
     check_name(unit.full_name if unit.target.name == "nuclio" else unit.name, what="function")
     check_labels(unit.labels, function=unit.name)
+    check_keys(unit.annotations, what="annotation", function=unit.name)
+    check_keys(unit.placement.get("node_selector", {}), what="node selector", function=unit.name)
     check_variables([*unit.env, *unit.secrets], function=unit.name)
     if unit.base_image is not None:
         check_image(unit.base_image)
@@ -81,6 +83,8 @@ def _check(unit: Unit) -> None:
             f"function '{unit.name}' holds objects that were pickled by Python {here}, and Python {unit.python} can "
             f"not read their code; export with the Python that it runs on, or give python='{here}' (--python)"
         )
+    if unit.readiness_seconds < 1:
+        raise SpecError(f"function '{unit.name}': readiness_timeout={unit.readiness_seconds} must be 1 second or more")
     _ = unit.replica_range
 
 
@@ -131,7 +135,8 @@ class _Maker:
             name=part.name, target=target, spec=self._text(spec), child=part.child,
             project=self.function.metadata.project, tag=self.function.metadata.tag, description=own.description,
             labels=dict(metadata.labels), annotations=dict(metadata.annotations), files=code.files | models,
-            requirements=requirements, env={**self.parent.env, **own.env}, secrets=self._secrets(),
+            requirements=requirements, secrets=self._secrets(),
+            env={name: str(value) for name, value in (self.parent.env | own.env).items()},
             streams=(*part.reads, *self.outside), written=tuple(dict.fromkeys(part.writes)),
             triggers=self.triggers, resources=own.resources, replicas=own.replicas,
             min_replicas=own.min_replicas, max_replicas=own.max_replicas,
@@ -167,8 +172,8 @@ class _Maker:
         urls = [*self._urls(), *(spec[name] for name in STREAMS if spec.get(name))]
         extras = {EXTRAS[scheme] for url in urls if (scheme := url.partition("://")[0]) in EXTRAS}
         extras |= {"cron" for name in self._clocks_inside() if "schedule" in self.clocks[name]["attributes"]}
-        listed = [self.parent, *(self.function.spec.functions[name].spec for name in self._functions())]
-        users = [one for spec in listed for one in spec.build.requirements]
+        own = [one for name in self._functions() for one in self.function.spec.functions[name].spec.build.requirements]
+        users = [*without(self.parent.build.requirements, own), *own]
         return tuple(dict.fromkeys([millrace_requirement(extras, wheel=self.target.wheel), *users]))
 
     def _urls(self) -> list[str]:

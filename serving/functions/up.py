@@ -8,22 +8,20 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import GraphError, MillraceError, near
 from ..doors.fleet import Fleet, Member
-from ..doors.http import HttpSettings
 from ..doors.http_port import reserve_port
-from ..doors.http_run import running
-from ..doors.queue_steps import queue_problems
+from ..doors.queue_steps import queue_problems, queue_steps
 from ..doors.stopping import StopRequest
 from ..doors.stream_run import run_streams
 from ..doors.streams import RealStreams
-from ..doors.wiring import Wiring
+from ..doors.wiring import Wire, Wiring
 from ..engine.engine import Engine
 from ..graph.catching import catching_problems
 from ..graph.checks import problems, raise_first
@@ -120,16 +118,38 @@ def _check(function: ServingFunction) -> None:
     raise_first([
         *problems(graph, function.spec.functions), *queue_problems(graph, function.name), *catching_problems(graph),
     ])  # fmt: skip
+    wiring = Wiring(function.name, folder=Path(DEFAULT_FOLDER), secret=lambda name: "")
+    wires = [wiring.of_step(step) for step in queue_steps(graph)]
     for name, one in {PARENT: function, **function.spec.functions}.items():
-        stream_triggers(one.spec.triggers, Wiring(function.name, name, secret=lambda name: ""))
+        wires += stream_triggers(one.spec.triggers, replace(wiring, current=name))
         cron_triggers(one.spec.triggers)
+    if function.spec.functions:
+        _check_reach(wires)
+
+
+def _check_reach(wires: Iterable[Wire]) -> None:
+    """Refuse queues that only one of several processes would see."""
+    for wire in wires:
+        for url in (wire.url, wire.dead_letters):
+            if url.startswith("memory://"):
+                raise GraphError(
+                    f"'{wire.name}': {url} is in the memory of one process, and each function has a process of its own "
+                    "here: leave the address out, for an embedded log, or give log:///folder/topic; `millrace serve` "
+                    "runs all functions in one process"
+                )
 
 
 async def _run(fleet: Fleet, table: Table, status_seconds: float) -> int:
     def is_worth_showing() -> bool:
         return fleet.was_ready and not fleet.is_stopping
 
-    showing = asyncio.get_running_loop().create_task(table.show_now_and_then(status_seconds, is_worth_showing))
+    async def show() -> None:
+        try:
+            await table.show_now_and_then(status_seconds, is_worth_showing)
+        except BrokenPipeError:  # whoever read it has gone
+            fleet.stop()
+
+    showing = asyncio.get_running_loop().create_task(show())
     try:
         return await fleet.run()
     finally:
@@ -193,6 +213,10 @@ def _run_member(job: _Job, worker: int, tell: _Telling) -> int:
             engine, streams, drain_seconds=job.drain_seconds, lifeline=lifeline,
             on_ready=lambda: tell.begin({"url": "", "example": ""}, engine, streams, lambda: 0),
         )  # fmt: skip
+
+    # Only processes with a port pay for the HTTP server, which takes half of the time that they need to start.
+    from ..doors.http import HttpSettings  # noqa: PLC0415
+    from ..doors.http_run import running  # noqa: PLC0415
 
     settings = HttpSettings(
         host=job.host, port=job.port, drain_seconds=job.drain_seconds, verbose=job.verbose, reuse_port=True

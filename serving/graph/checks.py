@@ -70,6 +70,11 @@ def _flow_problems(flow: FlowStep, functions: Collection[str]) -> Iterator[Graph
         where = "set_topology() and graph.to(…)" if flow.is_root else "flow.to(…)"
         yield GraphError(f"{flow.title} has no steps; add them with {where}")
         return
+    renamed = [(name, step.name) for name, step in flow.steps.items() if step.name != name]
+    if renamed:  # all else goes by names
+        for name, now in renamed:
+            yield GraphError(f"{flow.title}: the step '{name}' is named '{now}'; give it its name when it is added")
+        return
     yield from _name_problems(flow)
     edges = successors(flow)
     yield from _cycle_problems(flow, edges)

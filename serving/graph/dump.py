@@ -87,7 +87,7 @@ def from_dict(spec: Any, *, name: str = "", trusted: bool = False) -> Step:
         raise SpecError(f"step '{name}' must be a mapping, not {type(spec).__name__}")
     values = dict(spec)
     kind = values.pop("kind", None) or ("flow" if "steps" in values else "router" if "routes" in values else "task")
-    cls = OTHER_KINDS.get(kind) or KINDS.get(kind)
+    cls = (OTHER_KINDS.get(kind) or KINDS.get(kind)) if isinstance(kind, str) else None
     if cls is None:
         raise SpecError(f"step '{name}' is of unknown kind '{kind}'{near(str(kind), KINDS)}")
     if kind == "error_step":

@@ -100,6 +100,11 @@ class FlowStep(Step):
         :param before: the steps that shall follow this one; it is put between them and what they followed
 
         The other arguments are those of :meth:`Step.to`.
+
+        >>> graph = FlowStep()
+        >>> _ = graph.to(name="first", handler="(event)").to(name="last", handler="(event)")
+        >>> graph.add_step(name="between", handler="(event)", before="last").after, graph["last"].after
+        (['first'], ['between'])
         """
         warn_inert(graph_shape=graph_shape, model_endpoint_creation_strategy=model_endpoint_creation_strategy)
         if options is not None and not isinstance(options, StepOptions):  # a queue's, or those of the step's class
@@ -222,7 +227,13 @@ class FlowStep(Step):
         return flow
 
     def set_flow(self, steps: list[Any], force: bool = False) -> Step:
-        """Fill the flow with a chain of steps (objects, names or dicts of :meth:`Step.to` arguments)."""
+        """Fill the flow with a chain of steps (objects, names or dicts of :meth:`Step.to` arguments).
+
+        >>> graph = FlowStep()
+        >>> _ = graph.set_flow([{"name": "double", "handler": "(event * 2)"}, "json.dumps"])
+        >>> list(graph)
+        ['double', 'dumps']
+        """
         if self.steps and not force:
             raise GraphError(f"{self.title} already has steps; set_flow(…, force=True) replaces them")
         self.clear_children()
@@ -308,7 +319,13 @@ class FlowStep(Step):
         return drawing
 
     def to_mermaid(self) -> str:
-        """The graph in the text language of Mermaid, which many editors and wikis draw."""
+        """The graph in the text language of Mermaid, which many editors and wikis draw.
+
+        >>> graph = FlowStep()
+        >>> _ = graph.to(name="double", handler="(event * 2)").respond()
+        >>> graph.to_mermaid().splitlines()[0]
+        'flowchart LR'
+        """
         text: str = VIEWS["to_mermaid"](self)
         return text
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ...errors import GraphError, SpecError, UntrustedPickle
+from .stable_pickle import stable_pickle
 
 CODE_MODULE = "millrace_code_"
 """The first part of the names of modules made from a function's own code file, in which names are looked up anyway."""
@@ -71,10 +72,8 @@ def import_name(value: Any) -> str | None:
 
 
 def _pickled(value: Any, where: str) -> str:
-    import cloudpickle  # noqa: PLC0415 - only when asked for
-
     try:
-        return base64.b64encode(cloudpickle.dumps(value)).decode()
+        return base64.b64encode(stable_pickle(value)).decode()
     except Exception as error:
         raise GraphError(f"{where}: {value!r:.80} does not pickle: {error}") from error
 

@@ -63,6 +63,10 @@ class RouterStep(TaskStep):
 
         :param key: the route's name; for models ``name`` or ``name:version``
         :param route: a finished step (task, router or flow); otherwise one is made of class or handler
+
+        >>> router = RouterStep(name="prices")
+        >>> router.add_route("net", handler="(event / 1.2)").name, list(router)
+        ('net', ['net'])
         """
         warn_inert(creation_strategy=creation_strategy)
         if route is None:

@@ -183,7 +183,16 @@ class Step:
         """Send events that fail in this step to a catcher, and return this step.
 
         With only a name, the catcher is a step added elsewhere with ``after=""``. With a class or handler the catcher
-        is made here. Without `before` its result is the answer; with it, the event goes on at that step.
+        is made here. Without `before` its result is the answer; with it, the event goes on at that step, which may also
+        be added later.
+
+        >>> import millrace
+        >>> function = millrace.new_function("ratio")
+        >>> step = function.set_topology("flow").to(name="ratio", handler="(1 / event)").respond()
+        >>> _ = step.error_handler(name="none", handler="('no ratio')")
+        >>> server = function.to_mock_server()
+        >>> server.test(body=4), server.test(body=0)
+        (0.25, 'no ratio')
         """
         self.on_error = self._catching_flow().add_catcher(
             name, class_name, handler, before, class_args, function=function, full_event=full_event,
@@ -192,7 +201,12 @@ class Step:
         return self
 
     def respond(self) -> Self:
-        """Make this step's result the answer to the caller, and return this step."""
+        """Make this step's result the answer to the caller, and return this step.
+
+        >>> from millrace.serving import FlowStep
+        >>> FlowStep().to(name="answer", handler="(event)").respond().responder
+        True
+        """
         self.responder = True
         return self
 
@@ -202,6 +216,15 @@ class Step:
         A step that is named here may also be added later.
 
         :param max_iterations: how often one event may come to this step; default: the graph's, which is 100
+
+        >>> import millrace
+        >>> function = millrace.new_function("until-ten")
+        >>> graph = function.set_topology("flow")
+        >>> choice = graph.to(name="add", handler="(event + 3)").to(
+        ...     "millrace.steps.Choice", name="enough", _fn="('end' if event > 9 else 'add')").cycle_to("add")
+        >>> _ = choice.to(name="end", handler="(event)").respond()
+        >>> function.to_mock_server().test(body=0)
+        12
         """
         flow = self._flow()
         if max_iterations is not None:
@@ -236,6 +259,11 @@ class TaskStep(Step):
     :param class_name: a name, a class, or an initialised object
     :param class_args: arguments of the class
     :param handler: a function, its name or an expression; with a class, the method to call
+
+    >>> from millrace.serving import FlowStep
+    >>> graph = FlowStep()
+    >>> graph.to(TaskStep(name="double", handler="(event * 2)"))
+    TaskStep('double', handler='(event * 2)')
     """
 
     kind: ClassVar[str] = "task"
@@ -258,6 +286,11 @@ class QueueStep(Step):
     :param retention_in_hours: how long messages stay
     :param trigger_args: settings of the trigger that reads it
     :param backend: further settings of the stream's backend, by name
+
+    >>> from millrace.serving import FlowStep
+    >>> graph = FlowStep()
+    >>> graph.to(name="order", handler="(event)").to(">>", "orders", path="shop/orders", shards=2)
+    QueueStep('orders', path='shop/orders')
     """
 
     kind: ClassVar[str] = "queue"

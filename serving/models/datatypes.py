@@ -22,9 +22,10 @@ def datatype_of(dtype: np.dtype[Any]) -> str | None:
     >>> datatype_of(np.dtype(">f4")), datatype_of(np.dtype("U3")), datatype_of(np.dtype(complex))
     ('FP32', 'BYTES', None)
     """
-    if dtype.kind in "OSUT":  # T is numpy 2's StringDType
+    found = _BY_DTYPE.get(dtype)
+    if found is None and dtype.kind in "SUT":  # T is numpy 2's StringDType
         return "BYTES"
-    return _BY_DTYPE.get(dtype) or _BY_DTYPE.get(dtype.newbyteorder("="))
+    return found or _BY_DTYPE.get(dtype.newbyteorder("="))
 
 
 def describe(value: object) -> str:

@@ -28,29 +28,33 @@ class Asked:
 
     :param requested: the outputs that a tensor request names
     :param binary: outputs are wanted as bytes unless they say otherwise
+    :param is_checked: the request is known to have inputs that are not empty
     """
 
     tensors: bool = False
     requested: list[Any] | None = None
     binary: bool = False
+    is_checked: bool = False
 
 
 PLAIN = Asked()
-USUAL = Asked(tensors=True)
-"""Of a request whose tensors are usual, and so hold numbers: not one is empty."""
+ROWS = Asked(is_checked=True)
+"""Of a plain request whose inputs are rows."""
+USUAL = Asked(tensors=True, is_checked=True)
+"""Of a request whose tensors are usual, and so hold numbers."""
 
 
 def read_request(body: Any) -> tuple[Any, Asked]:
     """A request in either dialect, its tensors as arrays where it has any, and how the answer is wanted.
 
     >>> read_request({"inputs": [[1, 2]]})
-    ({'inputs': [[1, 2]]}, Asked(tensors=False, requested=None, binary=False))
+    ({'inputs': [[1, 2]]}, Asked(tensors=False, requested=None, binary=False, is_checked=True))
     """
     inputs = body.get("inputs") if body.__class__ is dict else None
     if inputs.__class__ is list and inputs:
         kind = inputs[0].__class__
         if kind is list:
-            return body, PLAIN
+            return body, ROWS
         if kind is dict and "parameters" not in body and "outputs" not in body:
             arrays = read_usual(inputs)
             if arrays is not None:
@@ -124,22 +128,23 @@ def id_of(event: Event) -> Any:
     return event.id if given is None else given
 
 
-_stamp = (0, "")  # one value, so that threads never see the text of another second
+_MICROSECONDS = tuple(f"{count:03d}+00:00" for count in range(1000))
+_stamp = (0, "")  # one value, so that threads never see the text of another millisecond
 
 
 def now_text() -> str:
-    """The time in UTC as ``str(datetime.now(UTC))`` writes it; the text of the second is kept while it lasts."""
+    """The time in UTC as ``str(datetime.now(UTC))`` writes it; the text of the millisecond is kept while it lasts."""
     global _stamp
-    now = time.time()
-    second, text = _stamp
-    if int(now) != second:
-        second = int(now)
-        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        _stamp = (second, text)
-    return f"{text}.{int((now - second) * 1e6):06d}+00:00"
+    now = time.time_ns()
+    start, text = _stamp
+    if not 0 <= now - start < 1_000_000:
+        start = now - now % 1_000_000
+        text = datetime.fromtimestamp(start / 1e9, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+        _stamp = (start, text)
+    return text + _MICROSECONDS[(now - start) // 1000]
 
 
-def write_plain(name: str, version: str, answer_id: Any, outputs: Any, *, timestamp: bool = True) -> dict[str, Any]:
+def write_plain(name: str, version: str, answer_id: Any, outputs: Any, timestamp: bool = True) -> dict[str, Any]:
     """MLRun's answer."""
     answer = {"id": answer_id, "model_name": name, "outputs": outputs}
     if timestamp:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from .binary import write_tensor
+from .classification import class_count, classified
 from .datatypes import DTYPES, datatype_of, describe, short
+
+
+class _Wanted(NamedTuple):
+    """How an output is asked for.
+
+    :param classes: how many of its highest values, instead of all; 0 is all
+    """
+
+    is_binary: bool
+    classes: int = 0
 
 
 def encode_outputs(
@@ -28,6 +39,7 @@ def encode_outputs(
     has to tell them apart asks for binary data, which is exact.
 
     :param requested: the request's ``outputs``: which of them, in which order, each with ``parameters.binary_data``
+        and ``parameters.classification``
     :param names: the outputs that the model declares
     :param binary_default: the request's ``parameters.binary_data_output``
     :raises InvalidInput: when `requested` is malformed, names an output that does not exist, or wants bytes as JSON
@@ -45,20 +57,20 @@ def encode_outputs(
     for name in wanted or values:
         if name not in values:
             raise InvalidInput(f"there is no output {short(name)}, available: {', '.join(values)}")
-        output, chunk = _output(name, values[name], is_binary=wanted.get(name, binary_default))
+        output, chunk = _output(name, values[name], wanted.get(name) or _Wanted(binary_default))
         outputs.append(output)
         if chunk is not None:
             chunks.append(chunk)
     return outputs, chunks
 
 
-def _wanted(requested: list[Any] | None, binary_default: bool) -> dict[str, bool]:
-    """The names of the requested outputs, in order, each with: is it to be binary?"""
+def _wanted(requested: list[Any] | None, binary_default: bool) -> dict[str, _Wanted]:
+    """The names of the requested outputs, in order."""
     if requested is None:
         return {}
     if not isinstance(requested, list):
         raise InvalidInput(f"the requested 'outputs' are {describe(requested)}, not a list")
-    wanted: dict[str, bool] = {}
+    wanted: dict[str, _Wanted] = {}
     for index, output in enumerate(requested):
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or not name:
@@ -68,7 +80,9 @@ def _wanted(requested: list[Any] | None, binary_default: bool) -> dict[str, bool
         parameters = output.get("parameters") or {}
         if not isinstance(parameters, dict) or not isinstance(is_binary := parameters.get("binary_data"), bool | None):
             raise InvalidInput(f"parameters.binary_data of the output {short(name)} is not true or false")
-        wanted[name] = binary_default if is_binary is None else is_binary
+        if "shared_memory_region" in parameters:
+            raise InvalidInput(f"the output {short(name)} can not go to shared memory here; ask for it as binary data")
+        wanted[name] = _Wanted(binary_default if is_binary is None else is_binary, class_count(parameters, name))
     return wanted
 
 
@@ -84,13 +98,15 @@ def _by_name(result: Any, names: Sequence[str], wanted: list[str]) -> dict[str, 
     return {wanted[0] if len(wanted) == 1 else "output-0": result}
 
 
-def _output(name: str, value: Any, *, is_binary: bool) -> tuple[dict[str, Any], bytes | None]:
+def _output(name: str, value: Any, wanted: _Wanted) -> tuple[dict[str, Any], bytes | None]:
     array = _array(value, name)
+    if wanted.classes:
+        array = classified(array, wanted.classes, name)
     datatype = datatype_of(array.dtype)
     if datatype is None:
         raise TypeError(f"output '{name}' is an array of {array.dtype}, which no datatype of the protocol holds")
     output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
-    if is_binary:
+    if wanted.is_binary:
         chunk = write_tensor(array)
         output["parameters"] = {"binary_data_size": len(chunk)}
         return output, chunk

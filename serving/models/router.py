@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from io import BytesIO
@@ -19,7 +20,7 @@ from .fetch import check_url, fetch
 from .match import METADATA_PATHS, PREFIX, VERSIONS, route_key, split_path
 
 HEALTH_PREFIX = "/v2/health"
-EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = ["binary_tensor_data", "classification"]
 MOST_WAYS = 1000
 """Paths whose way is remembered."""
 HOOKS = ("parse_event", "preprocess", "postprocess", "handle", "_handle_event")
@@ -33,6 +34,16 @@ class BaseModelRouter:
     :param routes: the compiled routes by key; ``await``-ing a route's result is needed where ``route.is_async``. A
         router that is made without them gets them when the graph is compiled
     :param url_prefix: what the paths of models begin with
+
+    >>> class ByLanguage(BaseModelRouter):
+    ...     def handle(self, event):
+    ...         return self.routes[event.body.get("language", "en")].run(event)
+    >>> import millrace
+    >>> function = millrace.new_function("greetings")
+    >>> router = function.set_topology("router", ByLanguage)
+    >>> _ = router.add_route("en", handler="('hello')"), router.add_route("fr", handler="('bonjour')")
+    >>> function.to_mock_server().test(body={"language": "fr"})
+    'bonjour'
     """
 
     step_kind = "router"
@@ -84,7 +95,8 @@ class BaseModelRouter:
         self._route: Callable[[Event], Any] = (
             self.handle if own._handle_event is base._handle_event else self._handle_event
         )
-        vars(self).pop("do_event", None)
+        with contextlib.suppress(AttributeError):
+            del self.do_event  # vars(self) would find it too, and make every later look at the router slower
         self._awaits = self.is_async
         if self._awaits and not is_async(own.do_event):
             do_event = self._do_event_async if own.do_event is base.do_event else awaiting(self.do_event)
@@ -169,8 +181,8 @@ class BaseModelRouter:
         if event.method == "GET" and self._asks_for_metadata(event.path):
             event.body = self.get_metadata()
         else:
-            rest = event._rest
-            event = self._route(event)
+            rest, route = event._rest, self._route
+            event = route(event)
             event._rest = rest
         return self.postprocess(event) if self._after else event
 
@@ -207,7 +219,7 @@ class BaseModelRouter:
         if event.path in ("", "/"):
             return ()
         if self._asks_for_metadata(event.path):
-            raise MethodNotAllowed(f"'{event.path}' takes GET, not {event.method}")
+            raise MethodNotAllowed(f"'{event.path}' takes GET, not {event.method}", allowed=("GET", "HEAD"))
         raise RouteNotFound(f"there is no path '{event.path}'; paths of models begin with {self.url_prefix}/")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,22 +75,27 @@ def check_input(value: Any, declared: Mapping[str, Any], *, model: str) -> None:
     """Check one input. A tensor may be of another datatype whose values the declared one holds: FP32 where FP64 is."""
     try:
         if isinstance(value, np.ndarray):
-            check_declared(value, _widened(declared, value.dtype))
+            check_declared(value, {**declared, "datatype": _demanded(declared.get("datatype"), value.dtype)})
             array = value
         else:
             array = _plain_array(value, declared)
             check_declared(array, {**declared, "datatype": None})
     except InvalidInput as error:
         raise InvalidInput(f"model '{model}': {error}") from error
-    if array.dtype.kind == "f" and not declared.get("allow_nan") and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not declared.get("allow_nan") and not _is_finite(array):
         raise InvalidInput(f"model '{model}': input '{declared['name']}' holds NaN or infinity")
 
 
-def _widened(declared: Mapping[str, Any], dtype: np.dtype[Any]) -> Mapping[str, Any]:
-    datatype = declared.get("datatype")
+@lru_cache(maxsize=1024)
+def _demanded(datatype: str | None, dtype: np.dtype[Any]) -> str | None:
+    """The datatype that a tensor has to have: its own, where the declared one holds its values."""
     if datatype is None or datatype == "BYTES" or dtype.kind not in "iuf":
-        return declared
-    return {**declared, "datatype": datatype_of(dtype)} if np.can_cast(dtype, DTYPES[datatype], "safe") else declared
+        return datatype
+    return datatype_of(dtype) if np.can_cast(dtype, DTYPES[datatype], "safe") else datatype
+
+
+def _is_finite(array: np.ndarray[Any, Any]) -> bool:
+    return bool(np.count_nonzero(np.isfinite(array)) == array.size)  # for a few numbers, half the time of all()
 
 
 def _plain_array(value: Any, declared: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -105,7 +111,7 @@ def _plain_array(value: Any, declared: Mapping[str, Any]) -> np.ndarray[Any, Any
     dtype = DTYPES[datatype]
     if array.dtype.kind not in PLAIN_KINDS[dtype.kind] and array.size:
         raise InvalidInput(f"input '{name}' must hold {datatype}, not {_what(array)}")
-    if dtype.kind in "iu" and array.size:
+    if dtype.kind in "iu" and array.dtype != dtype and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise InvalidInput(f"input '{name}' holds a number that is no {datatype}")

@@ -21,7 +21,7 @@ from ...steps.base import is_async
 from ..engine.context import GraphContext
 from ..engine.event import Event, Response
 from .awaiting import awaiting, settled
-from .dialect import PLAIN, USUAL, Asked, check_request, id_of, read_request, write_plain, write_tensors
+from .dialect import Asked, check_request, id_of, read_request, write_plain, write_tensors
 from .match import INFER_OPERATIONS, own_rest
 from .model_files import find_model
 from .schema import Declared, check_declaration, check_inputs, check_names, rows_by_feature
@@ -254,7 +254,9 @@ class V2ModelServer:
             found = {"name": self.name, "platform": "millrace", "inputs": self.inputs, "outputs": self.outputs}
             return found | ({"version": self.version, "versions": [self.version]} if self.version else {})
         if op in BUILT_IN:
-            raise MethodNotAllowed(f"model '{self.name}': '{op}' takes POST, not {event.method}")
+            raise MethodNotAllowed(
+                f"model '{self.name}': '{op}' takes POST, not {event.method}", allowed=("POST", "PUT")
+            )
         if op not in self._operations:
             raise OperationNotFound(op, model=self.name, known=self.operations)
         self._must_be_ready()
@@ -268,20 +270,15 @@ class V2ModelServer:
     # What preprocess and validate raise is the client's fault, whatever it is.
 
     def _infer(self, event: Event, op: str) -> Any:
-        request, asked = self._read(event, op)
+        if not self.ready:
+            self._must_be_ready()
+        request, asked = read_request(event.body)
+        if self.inputs or op in DICT_OPERATIONS:
+            request = self._arranged(event.body, request, asked, op)
         is_tracked = self.context.tracking_sink is not None
         started = self.context.clock.now() if is_tracked else 0.0
-        try:
-            if self._prepares:
-                request = self.validate(self.preprocess(request, op), op)
-            elif asked is not USUAL:
-                check_request(request, model=self._name)
-            if self.inputs:
-                self._check_schema(request)
-        except MillraceError:
-            raise
-        except Exception as error:
-            raise InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}") from error
+        if self._prepares or self.inputs or not asked.is_checked:
+            request = self._checked(request, op)
         try:
             outputs = self.explain(request) if op == "explain" else self.predict(request)
             answer = self._answer(event, asked, outputs, op)
@@ -296,8 +293,24 @@ class V2ModelServer:
             self._tracker.answered(op, id_of(event), request, answer, outputs, seconds)
         return answer
 
+    def _checked(self, request: Any, op: str) -> Any:
+        """The request as the model's hooks make it, if it is right."""
+        try:
+            if self._prepares:
+                request = self.validate(self.preprocess(request, op), op)
+            else:
+                check_request(request, model=self._name)
+            self._check_schema(request)
+        except MillraceError:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"model '{self.name}': {type(error).__name__}: {error}") from error
+        return request
+
     async def _infer_async(self, event: Event, op: str) -> Any:
-        request, asked = self._read(event, op)
+        self._must_be_ready()
+        request, asked = read_request(event.body)
+        request = self._arranged(event.body, request, asked, op)
         tracker = self._tracker
         started = self.context.clock.now()
         try:
@@ -322,19 +335,17 @@ class V2ModelServer:
             tracker.answered(op, id_of(event), request, answer, outputs, seconds)
         return answer
 
-    def _read(self, event: Event, op: str) -> tuple[Any, Asked]:
-        if not self.ready:
-            self._must_be_ready()
-        request, asked = read_request(event.body)
-        if asked.tensors and len(self.inputs) == len(event.body["inputs"]) == 1 and not self._prepares:
-            check_names([event.body["inputs"][0]["name"]], self.inputs, model=self.name)
+    def _arranged(self, body: Any, request: Any, asked: Asked, op: str) -> Any:
+        """The request as the model declares its inputs: under their names, and rows by feature in their order."""
+        if asked.tensors and len(self.inputs) == len(body["inputs"]) == 1 and not self._prepares:
+            check_names([body["inputs"][0]["name"]], self.inputs, model=self.name)
         if op in DICT_OPERATIONS:
             if not self.features:
                 raise BadRequest(f"model '{self.name}' has no features= to order the rows of {op} by")
             if not isinstance(request, dict) or "inputs" not in request:
                 check_request(request, model=self.name)
             request = {**request, "inputs": rows_by_feature(request["inputs"], self.features, model=self.name)}
-        return request, asked
+        return request
 
     def _check_schema(self, request: Any) -> None:
         if self.inputs:
@@ -343,13 +354,13 @@ class V2ModelServer:
     def _answer(self, event: Event, asked: Asked, outputs: Any, op: str) -> Any:
         if isinstance(outputs, Response):
             return outputs
-        if asked is PLAIN or self._postprocesses:
-            return write_plain(self._name, self.version, id_of(event), outputs, timestamp=op != "explain")
+        if not asked.tensors or self._postprocesses:
+            return write_plain(self._name, self.version, id_of(event), outputs, op != "explain")
         return write_tensors(self.name, self.version, id_of(event), outputs, asked, declared=self.outputs)
 
     def _in_dialect(self, event: Event, asked: Asked, answer: Any) -> Any:
         """What postprocess made, in tensors where they were asked for."""
-        if asked is PLAIN or not isinstance(answer, dict) or "outputs" not in answer:
+        if not asked.tensors or not isinstance(answer, dict) or "outputs" not in answer:
             return answer
         outputs = answer["outputs"]
         return write_tensors(self.name, self.version, id_of(event), outputs, asked, declared=self.outputs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import BadStepArguments, InvalidInput, MethodNotAllowed, ModelNotFound, StepError, a_kind, near
 from ..engine.event import Event, Response
 from .awaiting import settled
-from .dialect import PLAIN, check_request, id_of, read_request, write_plain, write_tensors
+from .dialect import check_request, id_of, read_request, write_plain, write_tensors
 from .match import route_key
 from .parallel import ParallelRun
 from .schema import check_declaration
@@ -107,7 +107,9 @@ class VotingEnsemble(ParallelRun):
         if op in BUILT_IN and event.method in POSTED:
             event.body = await self._vote(event, op)
         elif op in BUILT_IN:
-            raise MethodNotAllowed(f"ensemble '{self.name}': '{op}' takes POST, not {event.method}")
+            raise MethodNotAllowed(
+                f"ensemble '{self.name}': '{op}' takes POST, not {event.method}", allowed=("POST", "PUT")
+            )
         else:
             event.body = self._told(op, is_named=bool(rest) or event._rest is not None)
         return event
@@ -156,7 +158,7 @@ class VotingEnsemble(ParallelRun):
         weights = weights / weights.sum() if weights.sum() > 0 else np.full(len(outputs), 1 / len(outputs))
         decided = await self._decided(list(results), outputs, weights)
         voters = {"voted": list(results), "failed": list(failures)} if failures else {}
-        if asked is not PLAIN:
+        if asked.tensors:
             texts = {key: ",".join(names) for key, names in voters.items()}
             return write_tensors(self.name, "", answer_id, decided, asked, declared=self.outputs, parameters=texts)
         listed = decided.tolist() if isinstance(decided, np.ndarray) else decided

@@ -3,10 +3,9 @@
 import doctest
 import importlib
 import pkgutil
+from types import FunctionType
 
 import pytest
-
-import millrace
 
 PARTS = ("queues", "steps", "serving")
 
@@ -27,8 +26,13 @@ def test_examples_of_the_module_are_true(name, tmp_path, monkeypatch):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_steps_of_the_library_have_examples():
-    steps = [getattr(millrace.steps, name) for name in millrace.steps.__all__]
-    without = {one.__name__ for one in steps if isinstance(one, type) and ">>>" not in (one.__doc__ or "")}
-    # These ask a server, or are to be subclassed: docs/models.md and docs/graphs.md show them.
-    assert without <= {"BatchHttpRequests", "HoldingStep", "RemoteStep"}
+@pytest.mark.parametrize("package", ["millrace", "millrace.serving", "millrace.steps"])
+def test_public_classes_and_functions_have_examples(package):
+    module = importlib.import_module(package)
+    public = [getattr(module, name) for name in module.__all__]
+    shown = [one for one in public if isinstance(one, (type, FunctionType)) and not _is_error(one)]
+    assert [one.__name__ for one in shown if ">>>" not in (one.__doc__ or "")] == []
+
+
+def _is_error(one: object) -> bool:
+    return isinstance(one, type) and issubclass(one, Exception)

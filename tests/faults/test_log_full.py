@@ -22,11 +22,11 @@ def settings(map_bytes: int = SMALL, **more: float) -> Settings:
     return Settings(partitions=1, options={"map_bytes": map_bytes}, **more)
 
 
-async def fill(queue: Queue) -> list[bytes]:
+async def fill(queue: Queue, size: int = 5_000) -> list[bytes]:
     """Append until it is full; what was acknowledged."""
     kept = []
     for number in range(10_000):
-        value = b"%d:" % number + bytes(5_000)
+        value = b"%d:" % number + bytes(size)
         try:
             await queue.append([Message(value)])
         except QueueFull:
@@ -156,7 +156,8 @@ def small_disk(folder: Path) -> bool:
     return os.geteuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def test_full_disk_says_so_loses_nothing_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [5_000, 20_000])
+def test_full_disk_says_so_loses_nothing_and_goes_on(tmp_path: Path, size: int) -> None:
     if not small_disk(tmp_path):
         pytest.skip("a small file system can not be mounted here")
 
@@ -164,7 +165,7 @@ def test_full_disk_says_so_loses_nothing_and_goes_on(tmp_path: Path) -> None:
         ballast = tmp_path / "ballast"
         ballast.write_bytes(bytes(800_000))
         async with await open_queue(f"log://{tmp_path}/t", settings(64 * SMALL)) as queue:
-            kept = await fill(queue)
+            kept = await fill(queue, size)
             with pytest.raises(QueueFull, match=r"the disk is full.*free space"):
                 await queue.append([Message(bytes(100_000))])
             assert await values(queue) == kept
@@ -176,3 +177,17 @@ def test_full_disk_says_so_loses_nothing_and_goes_on(tmp_path: Path) -> None:
         asyncio.run(main())
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_topic_that_finds_no_room_on_the_disk_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    if not small_disk(tmp_path):
+        pytest.skip("a small file system can not be mounted here")
+    try:
+        with open(tmp_path / "ballast", "wb", buffering=0) as ballast, pytest.raises(OSError, match="No space"):
+            while True:
+                ballast.write(bytes(4_096))
+        command = [sys.executable, "-c", GROW, f"log://{tmp_path}/t"]
+        made = subprocess.run(command, check=False, capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert made.returncode == 1 and "the disk is full" in made.stderr

@@ -274,4 +274,5 @@ def test_metadata_of_a_flow_is_told_by_the_doors_that_clients_reach(target):
         with DOORS[name](flow(repr)) as ask:
             replies.add(ask(Request(target, method="GET", headers={})))
     (only,) = replies
-    assert json.loads(only.body) == {"name": "flow", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "classification"]
+    assert json.loads(only.body) == {"name": "flow", "version": "0.1.0", "extensions": extensions}

@@ -121,7 +121,7 @@ def test_votes_are_the_same_behind_every_door():
 @pytest.mark.parametrize(
     ("target", "body"),
     [
-        ("/", {"name": "ModelRouter", "version": "v2", "extensions": ["binary_tensor_data"]}),
+        ("/", {"name": "ModelRouter", "version": "v2", "extensions": ["binary_tensor_data", "classification"]}),
         ("/v2/health/live", {"live": True}), ("/v2/health/ready", {"ready": True}),
         ("/v2/models/tree/ready", {"name": "tree", "ready": True}),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from millrace.errors import Conflict, GraphError, Unavailable
-from millrace.queues.base import Commit, Settings
+from millrace.errors import Conflict, GraphError, SpecError, Unavailable
+from millrace.queues.address import open_queue
+from millrace.queues.base import Commit, Settings, TopicGone
 from millrace.queues.log import LogQueue
 from millrace.queues.message import Message
 
@@ -183,3 +185,34 @@ async def test_slow_revocation_is_cancelled_at_its_time(tmp_path: Path, caplog: 
         async with asyncio.timeout(10):
             await consumer.close()
     assert "on_revoked for [0] took too long" in caplog.text
+
+
+async def test_what_is_written_where_nobody_can_be_told_is_there_once(tmp_path: Path) -> None:
+    async with await open_queue(f"log://{tmp_path}/t", Settings(partitions=1)) as queue:
+        shutil.rmtree(tmp_path / "t" / "bells")
+        await asyncio.gather(*(queue.append([Message(b"%d" % number)]) for number in range(20)))
+        assert sorted(int(message.value) for message in await queue.read(0, 0)) == list(range(20))
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["deleted", "another in its place"])
+async def test_topic_that_was_deleted_takes_nothing_more_and_says_so(tmp_path: Path, is_new: bool) -> None:
+    async with await open_queue(f"log://{tmp_path}/t") as queue:
+        consumer = queue.consumer("g")
+        await consumer.poll(timeout_seconds=0)
+        os.rename(tmp_path / "t", tmp_path / "u")
+        if is_new:
+            shutil.copytree(tmp_path / "u", tmp_path / "t", ignore=shutil.ignore_patterns("*.sock"))
+        with pytest.raises(TopicGone, match=r"/t was deleted, or another .*start the processes again"):
+            await queue.append([Message(b"1")])
+        with pytest.raises(TopicGone):
+            while True:  # what the old file holds is still read
+                await consumer.poll(timeout_seconds=0)
+        with pytest.raises(TopicGone):
+            await queue.read(0, 100)
+
+
+async def test_file_that_is_no_topic_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "data.mdb").write_bytes(b"something else" * 1_000)
+    with pytest.raises(SpecError, match=r"/t: data.mdb is damaged, or of something else .*backup.*another address"):
+        await open_queue(f"log://{tmp_path}/t")

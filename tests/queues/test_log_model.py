@@ -45,7 +45,8 @@ class LogBesideLists(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def opened(self) -> Queue:
-        return self.run(LogQueue(f"log://{self.folder.name}/t", Settings(partitions=PARTITIONS)).open())
+        wanted = Settings(partitions=PARTITIONS, options={"durability": "none"})  # no power is cut here
+        return self.run(LogQueue(f"log://{self.folder.name}/t", wanted).open())
 
     @rule(batch=st.lists(messages, max_size=8))
     def append(self, batch: list[Message]) -> None:

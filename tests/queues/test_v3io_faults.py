@@ -190,7 +190,10 @@ async def _append_one_by_one(queue: Queue, messages: list[Message]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_nothing_is_lost_or_repeated_when_a_fifth_of_the_requests_is_lost(seed: int) -> None:
+async def test_nothing_is_lost_or_repeated_when_a_fifth_of_the_requests_is_lost(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millrace.queues.v3io_retry.LONGEST_SECONDS", 0.1)
     chance = random.Random(seed)
     with Emulator() as platform:
         for function in FUNCTIONS:

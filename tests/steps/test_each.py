@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import millrace
-from millrace.errors import GraphError, RequestFailed
+from millrace.errors import BadStepArguments, GraphError, RequestFailed
 from millrace.steps import Choice, ChoiceByField, Extend, Filter, Flatten, ForEach, Map, MapClass
 
 
@@ -146,3 +146,38 @@ def test_choice_without_a_way_to_choose_says_so():
 def test_an_expression_without_the_underscore_is_told_how_it_is_given():
     with pytest.raises(TypeError, match="not str; an expression or a name is given as _fn="):
         Map("(event + 1)")
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (ForEach(lambda part: "ignored"), {"a": {"x": 1}}),
+        (ForEach(later), {"a": {"x": 1}}),
+        (Extend(lambda part: {"y": part["x"]}), {"a": {"x": 1}, "y": 1}),
+        (Extend(later), {"a": {"x": 1}, "later": 1}),
+        (Choice(lambda part: "end" if part == {"x": 1} else []), {"a": {"x": 1}}),
+        (ChoiceByField("x"), {"a": {"x": "end"}}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_step_that_looks_at_a_part_of_the_body_keeps_the_rest(step, expected):
+    function, graph = flow()
+    graph.to(step, "step", input_path="a").to(name="end", handler="(event)").respond()
+    body = {"a": {"x": "end" if isinstance(step, ChoiceByField) else 1}}
+    with function.to_mock_server() as server:
+        assert server.test(body=body) == expected
+
+
+def test_what_is_made_of_a_part_goes_where_result_path_says():
+    assert answer(ForEach(len), {"a": [1]}, input_path="a", result_path="b") == {"a": [1], "b": [1]}
+
+
+def test_a_class_that_does_not_make_itself_a_step_is_refused_by_name():
+    class Scale(MapClass):
+        def __init__(self, by):
+            self.by = by
+
+    function, graph = flow()
+    graph.to(Scale, "scale", by=2).respond()
+    with pytest.raises(BadStepArguments, match=r"step 'scale': Scale.__init__ must call super\(\).__init__\(\)"):
+        function.to_mock_server()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.errors import MergeIncomplete
+from millrace.errors import InvalidInput, MergeIncomplete
 from millrace.serving import MockEvent
 from millrace.steps import Batch, Merge
 from millrace.steps.base import Held
@@ -64,7 +64,10 @@ def test_batch_of_full_events_holds_events():
     assert release.body[0].body == 5
 
 
-@pytest.mark.parametrize("arguments", [{}, {"max_events": 0}, {"flush_after_seconds": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"max_events": 0}, {"max_events": 1.5}, {"max_events": "2"}, {"flush_after_seconds": 0},
+                  {"flush_after_seconds": "1"}, {"flush_after_seconds": float("nan")}]
+)  # fmt: skip
 def test_batch_without_a_limit_is_refused(arguments):
     with pytest.raises(ValueError, match=r"max_events|flush_after_seconds"):
         Batch(**arguments)
@@ -173,3 +176,34 @@ def test_merge_function_makes_the_body():
 def test_unknown_on_missing_is_refused():
     with pytest.raises(ValueError, match=r"neither 'error' nor 'partial'"):
         Merge(on_missing="ignore")
+
+
+@pytest.mark.parametrize("body", [{"n": 1}, {"k": []}, [1], None, 5])
+def test_an_event_without_a_key_to_batch_by_is_the_clients_fault(body):
+    batch = Batch(max_events=2, key_field="k", name="pairs")
+    with pytest.raises(InvalidInput, match=r"step 'pairs': the body has no key 'k' \(key_field\)"):
+        batch.add(held(body), 0.0)
+    assert batch.flush() == []
+
+
+@pytest.mark.parametrize(
+    ("key_path", "full_event"),
+    [("event['user']['id']", None), ("(event['user']['id'])", False), ("event.body['user']['id']", True),
+     ("user.id", None), (lambda event: event.body["user"]["id"], None)],
+)  # fmt: skip
+def test_a_key_is_a_path_a_function_or_an_expression_as_mlrun_has_them(key_path, full_event):
+    step = merge(key_path=key_path, full_event=full_event)
+    assert step.get_join_key(held({"user": {"id": 7}}).event) == 7
+    if not callable(key_path):
+        with pytest.raises(InvalidInput, match="key_path"):
+            step.get_join_key(held({"user": {}}).event)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout_seconds": 0}, {"timeout_seconds": None}, {"timeout_seconds": "3"}, {"max_behind": 0}, {"key_path": ""},
+     {"key_path": 5}, {"expected_num_events": -1}, {"expected_num_events": "2"}],
+)  # fmt: skip
+def test_a_join_that_could_never_be_is_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Merge(**arguments)

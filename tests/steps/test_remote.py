@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 
 import millrace
+from millrace.errors import BadStepArguments
+from millrace.steps import RemoteStep
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def upstream(answer: Any) -> Iterator[tuple[str, list[Any]]]:
             text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             seen.append((self.command, self.path, json.loads(text) if text else None, dict(self.headers)))
             status, value = answer(len(seen), self.path, seen[-1][2])
-            out = json.dumps(value).encode()
+            out = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(out)))
             self.end_headers()
@@ -130,3 +135,77 @@ def test_batch_fails_with_its_first_failed_item() -> None:
 def test_url_and_url_expression_exclude_each_other() -> None:
     with pytest.raises(millrace.errors.GraphError, match="either url= or url_expression="):
         served(url="http://127.0.0.1:9", url_expression="event")
+
+
+@pytest.mark.parametrize("keep_step", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_a_server_that_is_forgotten_closes_its_connections_without_a_word(keep_step, capfd, caplog) -> None:
+    with upstream(lambda n, path, body: (200, body)) as (url, _):
+        kept = RemoteStep(url) if keep_step else None
+        server = served(class_name=kept) if kept else served(url=url)
+        assert server.test(body=1) == 1
+        thread = server.engine.thread._thread
+        del server
+        deadline = time.monotonic() + 10
+        while thread.is_alive() and time.monotonic() < deadline:  # the loop may be about to end its last task
+            gc.collect()
+            thread.join(0.01)
+        gc.collect()
+    assert (thread.is_alive(), capfd.readouterr().err, caplog.text) == (False, "", "")
+
+
+def test_one_step_serves_two_servers_and_what_comes_after_them() -> None:
+    with upstream(lambda n, path, body: (200, body)) as (url, _):
+        fn = millrace.new_function("remote", kind="serving")
+        fn.set_topology("flow").to(RemoteStep(url, max_in_flight=1), "ask").respond()
+        with fn.to_mock_server() as one:
+            with fn.to_mock_server() as other:
+                assert [one.test(body=1), other.test(body=2)] == [1, 2]
+            assert one.test(body=3) == 3
+        with fn.to_mock_server() as later:
+            assert later.test(body=4) == 4
+
+
+def test_a_step_that_is_in_use_can_be_pickled() -> None:
+    with upstream(lambda n, path, body: (200, body)) as (url, _):
+        step = RemoteStep(url)
+        with served(class_name=step) as server:
+            server.test(body=1)
+            again = pickle.loads(pickle.dumps(step))
+        with served(class_name=again) as server:
+            assert server.test(body=2) == 2
+
+
+def test_an_answer_that_is_no_json_is_not_asked_for_again() -> None:
+    with upstream(lambda n, path, body: (200, b"<html>")) as (url, seen), served(url=url, backoff_factor=0) as server:
+        answer = server.test(body=1, silent=True)
+    assert (answer.status_code, len(seen)) == (502, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"url": "127.0.0.1:80"}, "url='127.0.0.1:80' must begin with http:// or https://"),
+        ({"retries": -1}, "retries=-1 must be a whole number of 0 or more"),
+        ({"timeout": 0}, "timeout=0 must be a number of 0.001 or more"),
+        ({"timeout": "3"}, "timeout='3' must be a number"),
+        ({"max_in_flight": 0}, "max_in_flight=0 must be a whole number of 1 or more"),
+        ({"backoff_factor": float("nan")}, "backoff_factor=nan must be a number"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused_when_the_graph_is_compiled(arguments, words) -> None:
+    with pytest.raises(BadStepArguments, match=f"step 'ask': {words}"):
+        served(**{"url": "http://127.0.0.1:9", **arguments})
+
+
+def test_an_expression_that_gives_no_address_is_an_error_that_is_not_tried_again() -> None:
+    with served(url_expression="event", backoff_factor=1000) as server:
+        answer = server.test(body="[no address", content_type="text/plain", silent=True)
+    assert answer.status_code == 500 and b"'[no address' is no address of a server" in answer.body
+
+
+def test_numbers_in_headers_are_written_as_text() -> None:
+    headers = {"headers": {"X-A": 1}, "headers_expression": "({'X-B': event})"}
+    with upstream(lambda n, path, body: (200, body)) as (url, seen), served(url=url, **headers) as server:
+        server.test(body=2)
+    assert (seen[0][3]["X-A"], seen[0][3]["X-B"]) == ("1", "2")

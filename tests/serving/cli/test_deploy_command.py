@@ -177,3 +177,14 @@ def test_a_function_that_is_not_there_gets_near_names(here, capsys):
 def test_undeploy_says_what_was_not_there(here, capsys):
     assert run(["undeploy", "fraud-gone"]) == 0
     assert capsys.readouterr().out == "fraud-gone: is not there\n"
+
+
+def test_a_deployed_function_is_found_by_its_file_without_the_choices_it_was_deployed_with(here, tmp_path, capsys):
+    without_address = WITH_CHILD.replace("path='kafka://broker:9092/orders'", "shards=2")
+    (tmp_path / "f.py").write_text(f"{without_address}fn.with_secrets('inline', {{'T': 'x'}})\n")
+    choices = ["--streams", "kafka://broker:9092", "--secret", "bank", "--tag", "v2"]
+    assert deploy(*choices) == 0
+    at = ["f.py", "--project", "fraud", "--tag", "v2"]
+    assert run(["status", *at]) == run(["logs", *at]) == 0
+    assert "fraud-demo-child-v2" in capsys.readouterr().out
+    assert run(["undeploy", *at]) == 0 and here.functions == {}

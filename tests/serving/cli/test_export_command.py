@@ -66,3 +66,19 @@ def test_objects_are_named_with_the_option_that_writes_them(tmp_path, capsys):
     assert run(["export", "docker", str(tmp_path / "f.py"), "-o", str(tmp_path / "out")]) == 1
     assert "(--pickle)" in capsys.readouterr().err
     assert run(["export", "docker", str(tmp_path / "f.py"), "-o", str(tmp_path / "out"), "--pickle"]) == 0
+
+
+def test_a_description_in_another_folder_finds_the_code_of_children(tmp_path, monkeypatch):
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "child.py").write_text("def bill(order):\n    return order\n")
+    (tmp_path / "fn.py").write_text(
+        "import millrace\nfn = millrace.new_function('f')\ngraph = fn.set_topology('flow')\n"
+        "graph.to('>>', 'q', path='kafka://b.example.com:9092/q').to(name='s', handler='bill', function='c')\n"
+        "fn.add_child_function('c', 'steps/child.py')\n"
+    )
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", "fn.py", "-o", "other/fn.yaml"]) == 0
+    monkeypatch.chdir("/")
+    assert run(["export", "nuclio", str(tmp_path / "other" / "fn.yaml"), "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "f-c" / "code-c" / "child.py").is_file()

@@ -104,8 +104,8 @@ class DashboardDouble:
 
     def fail(self, call: str, how: int | str, times: int = 1) -> None:
         """Answer the next calls like ``"POST /api/functions"`` with a status; ``"drop"`` breaks the connection before
-        they are done, ``"drop after"`` when they are, ``"hang"`` gives no
-        answer.
+        they are done, ``"drop after"`` when they are, ``"hang"`` gives no answer, ``"page"`` one for people. A call
+        that ends with ``$`` is that path alone, not what begins so.
         """
         self.faults += [(call, how)] * times
 
@@ -167,11 +167,13 @@ class DashboardDouble:
         is_open = not self._allowed or request.path.startswith("/direct")
         if not is_open and request.headers.get("Authorization") not in self._allowed:
             return error(401, "Unauthorized")
-        fault = next((one for one in self.faults if asked.call.startswith(one[0])), None)
+        fault = next((one for one in self.faults if f"{asked.call}$".startswith(one[0])), None)
         if fault is not None:
             self.faults.remove(fault)
             if fault[1] == "hang":
                 await asyncio.sleep(30)
+            if fault[1] == "page":
+                return web.Response(text="<html>Please log in</html>", content_type="text/html")
             if isinstance(fault[1], int):
                 return error(fault[1], f"ordered to fail with {fault[1]}")
         answer = await handler(request) if fault is None or fault[1] == "drop after" else None

@@ -208,6 +208,9 @@ def test_a_login_to_kafka_names_a_mounted_secret(tmp_path):
         function.export("nuclio", str(tmp_path / "out"))
     function = reading(f"{BROKER}/q", trigger_args=login | {"extra_attributes": {"secretPath": "/etc/kafka"}})
     function.with_secrets("kubernetes", {"PASS": "kafka/password"})
+    child = function.spec.functions["c"].spec
+    child.volumes = [{"name": "login", "secret": {"secretName": "kafka"}}]
+    child.volume_mounts = [{"name": "login", "mountPath": "/etc/kafka"}]
     attributes = export(function, tmp_path)["f-c"]["spec"]["triggers"]["q"]["attributes"]
     assert attributes["sasl"] == {"enable": True, "handshake": True, "user": "me", "mechanism": "SCRAM-SHA-512"}
     assert attributes["tls"] == {"enable": True}

@@ -301,6 +301,9 @@ def test_files_of_somebody_else_are_not_overwritten(tmp_path):
         ({"namespace": "My_Space"}, "the namespace name 'My_Space' is not allowed"),
         ({"image": "My Image"}, "image='My Image' is no name of an image"),
         ({"image": "registry/Upper:1"}, "is no name of an image"),
+        ({"secret": "Bank"}, "secret='Bank' names no Kubernetes Secret"),
+        ({"secret": "bank/key"}, "secret='bank/key' names no Kubernetes Secret"),
+        ({"streams": "broker:9092"}, "streams='broker:9092' is no address of streams; write it as"),
     ],
 )
 def test_names_that_the_platform_would_refuse(choices, words, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,9 @@ def test_a_model_on_this_machine_goes_along_and_its_step_is_told_where_it_is(tmp
     function = millrace.new_function("models")
     function.add_model("m:v1", model_path=str(tmp_path / "m.pkl"), class_name="millrace.serving.V2ModelServer")
     (unit,) = units(function).values()
-    assert unit.files == {"models/m_v1/m.pkl": tmp_path / "m.pkl"}
-    assert graph_of(unit)["routes"]["m:v1"]["class_args"]["model_path"] == "/opt/nuclio/models/m_v1/m.pkl"
+    ((place, file),) = unit.files.items()
+    assert file == tmp_path / "m.pkl" and re.fullmatch(r"models/m_v1-\w{8}/m\.pkl", place)
+    assert graph_of(unit)["routes"]["m:v1"]["class_args"]["model_path"] == f"/opt/nuclio/{place}"
 
 
 @pytest.mark.parametrize("path", ["s3://models/m", "/mnt/models/m"])
@@ -286,3 +288,13 @@ def test_an_object_is_pickled_only_when_asked_for():
         units(function)
     (unit,) = units(function, pickle=True).values()
     assert unit.trusted and "$pickle" in graph_of(unit)["steps"]["count"]["class_name"]
+
+
+def test_a_childs_requirement_replaces_its_parents_of_the_same_package():
+    function, graph = flow()
+    graph.to(">>", "q", path=f"{BROKER}/q").to(name="s", handler="(event)", function="c")
+    function.with_requirements(["pandas==2.2.3", "requests"])
+    function.add_child_function("c", requirements=["Pandas<2"])
+    found = units(function)
+    assert found["f"].requirements[1:] == ("pandas==2.2.3", "requests")
+    assert found["f-c"].requirements[1:] == ("requests", "Pandas<2")

@@ -141,3 +141,23 @@ def test_a_function_called_kafka_without_queues_is_a_service_like_any_other(tmp_
     function = millrace.new_function("kafka")
     function.set_topology("flow").to(name="s", handler="(event)").respond()
     assert list(export(function, tmp_path)["services"]) == ["kafka"]
+
+
+def test_a_tagged_function_starts_after_its_readers_as_well(tmp_path):
+    function = millrace.import_function(SHOP)
+    function.metadata.tag = "v2"
+    assert {"orders-audit", "orders-billing"} <= set(export(function, tmp_path)["services"]["orders"]["depends_on"])
+
+
+def test_volumes_of_pods_that_a_machine_has_too_are_mounted(tmp_path):
+    function = flow()
+    function.spec.volumes = [
+        {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}, {"name": "scratch", "emptyDir": {}},
+        {"name": "data", "hostPath": {"path": "/data"}}, {"name": "login", "secret": {"secretName": "kafka"}},
+    ]  # fmt: skip
+    names = ("models", "scratch", "data", "login")
+    function.spec.volume_mounts = [{"name": name, "mountPath": f"/mnt/{name}"} for name in names]
+    found = export(function, tmp_path)
+    service = found["services"]["f"]
+    assert service["volumes"] == ["models:/mnt/models", "/data:/mnt/data"] and found["volumes"] == {"models": {}}
+    assert service["tmpfs"] == ["/tmp", "/mnt/scratch"]

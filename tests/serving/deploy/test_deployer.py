@@ -6,7 +6,13 @@ import pytest
 from nuclio_dashboard_double import State
 
 from millrace.serving.deploy.dashboard_access import DashboardAccess
-from millrace.serving.deploy.dashboard_errors import DashboardFailed, DeployError, DeployFailed, OtherProject
+from millrace.serving.deploy.dashboard_errors import (
+    DashboardFailed,
+    DeployError,
+    DeployFailed,
+    NotADashboard,
+    OtherProject,
+)
 from millrace.serving.deploy.deployer import deploy
 from millrace.serving.deploy.deployer_function import DeployOptions
 from millrace.serving.deploy.deployer_progress import Progress
@@ -241,3 +247,51 @@ def test_a_function_of_another_project_is_left_alone(dashboard):
     with pytest.raises(OtherProject, match="exists in project 'theirs'"):
         run(dashboard, unit("hello"))
     assert dashboard.handed_in() == []
+
+
+def part(name: str, whole: str) -> Deployable:
+    config = {"metadata": {"name": name, "labels": {"millrace/part-of": whole}}, "spec": {"handler": "main:handler"}}
+    return Deployable(config, {"main.py": b"def handler(context, event): return 'hi'\n"})
+
+
+def test_a_child_that_was_taken_out_of_its_function_is_told_of_since_it_reads_on(dashboard):
+    run(dashboard, part("shop-bill", "shop"), part("shop-audit", "shop"), part("shop", "shop"), part("other", "other"))
+    lines: list[str] = []
+    run(dashboard, part("shop-audit", "shop"), part("shop", "shop"), lines=lines)
+    assert [line for line in lines if "runs on" in line] == [
+        "shop-bill: is no part of its function any more, and runs on; `millrace undeploy shop-bill`"
+    ]
+
+
+def test_that_former_children_can_not_be_looked_for_fails_no_deployment(dashboard):
+    dashboard.fail("GET /api/functions$", 403)
+    lines: list[str] = []
+    assert run(dashboard, unit("hello"), lines=lines)[0].state == "ready"
+    assert any(line.startswith("demo: former children were not looked for") for line in lines)
+
+
+def test_a_page_for_people_in_place_of_a_function_is_not_taken_for_a_missing_function(dashboard):
+    dashboard.fail("GET /api/functions/hello", "page")
+    with pytest.raises(NotADashboard, match="it shows function 'hello' as '<html>Please log in"):
+        run(dashboard, unit("hello"))
+    assert dashboard.handed_in() == []
+
+
+def test_too_many_requests_are_asked_again(dashboard):
+    dashboard.fail("GET /api/functions/hello", 429)
+    dashboard.fail("POST /api/functions", 429)
+    assert run(dashboard, unit("hello"))[0].state == "ready"
+
+
+def test_handing_in_is_not_tried_again_after_the_time_for_the_function(dashboard):
+    dashboard.fail("POST /api/functions", 500, times=9)
+    with pytest.raises(DashboardFailed):
+        run(dashboard, unit("hello"), timeout_seconds=0)
+    assert dashboard.calls("POST /api/functions") == ["POST /api/functions"]
+
+
+def test_a_function_with_the_name_of_another_ones_child_does_not_take_its_place(dashboard):
+    run(dashboard, part("shop-bill", "shop"), part("shop", "shop"))
+    with pytest.raises(DeployError, match="'shop-bill' is deployed as a part of 'shop' and can not"):
+        run(dashboard, part("shop-bill", "shop-bill"))
+    assert dashboard.handed_in() == ["shop-bill", "shop"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import millrace
+from millrace.errors import SpecError
 
 SHOP = str(Path(__file__).parent / "shop" / "orders.py")
 
@@ -176,3 +177,16 @@ def test_the_folder_serves_with_the_command_of_its_image_and_ends_when_told(tmp_
         server.send_signal(signal.SIGTERM)
         server.stdout.close()
         assert server.wait(30) == 0
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_two_versions_of_a_package_can_not_be_in_one_image(same, tmp_path):
+    function = millrace.new_function("f").with_requirements(["Some_Package[x]==1.0", "numpy>=1"])
+    graph = function.set_topology("flow")
+    graph.to(">>", "q", path="kafka://b.example.com:9092/q").to(name="s", handler="(event)", function="c")
+    function.add_child_function("c", requirements=["some-package == 1.0" if same else "some-package==2.0", "numpy>=2"])
+    if same:
+        export(function, tmp_path)
+    else:
+        with pytest.raises(SpecError, match="containers of one function share an image: give all of them the same"):
+            export(function, tmp_path)

@@ -22,6 +22,8 @@ store = pathlib.Path({store!r})
 command, *rest = sys.argv[1:]
 with open(store / "calls", "a") as calls:
     print(json.dumps(sys.argv[1:]), file=calls)
+if rest[1:2] == ["hangs"]:
+    import time; time.sleep(60)
 if command == "get":
     kept = store / rest[1]
     if not kept.exists():
@@ -149,3 +151,8 @@ def test_a_name_that_is_not_allowed_is_told_before_nuctl_runs(store):
     with pytest.raises(SpecError, match="the function name 'My_Fn' is not allowed"):
         run(unit("My_Fn"))
     assert list(store.iterdir()) == []
+
+
+def test_a_nuctl_that_does_not_answer_is_told_of_after_the_time_for_a_function(store):
+    with pytest.raises(DeployFailed, match=r"'hangs' was not deployed \(nuctl get\): no end within 0\.3 s"):
+        deploy_with_nuctl([], project="hangs", options=DeployOptions(timeout_seconds=0.3))

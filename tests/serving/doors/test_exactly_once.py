@@ -167,6 +167,83 @@ def test_message_whose_output_is_refused_becomes_a_dead_letter(client, most, siz
     asyncio.run(main())
 
 
+class Refused(str):
+    """A header that can not be written, so often."""
+
+    left = 10**9
+
+    def __str__(self):
+        return self
+
+    def encode(self, *_):
+        self.left -= 1
+        if self.left >= 0:
+            raise UnicodeError("this header is no text")
+        return b"it is"
+
+
+def marking(url, client, header, **settings):
+    """A function that gives the message 3 a header."""
+
+    def mark(event):
+        if event.body == 3:
+            event.headers = {"traceparent": header}
+        return event
+
+    function = mover(url, client, mark, **settings)
+    function.graph["step"].full_event = True
+    return function
+
+
+@both_clients
+@pytest.mark.parametrize("on_failure, letters", [("dead_letter", [b"3"]), ("skip", [])])
+def test_message_whose_output_can_never_be_written_climbs_the_ladder(client, on_failure, letters):
+    real()
+    url = new_topic()
+
+    async def main():
+        await fill(url, client, numbers(6))
+        function = marking(url, client, Refused(), on_failure=on_failure, retries=2)
+        async with running(function) as streams:
+            await until(lambda: streams.doors[0].counts.done == 6)
+            assert values(await read(f"{url}-out", client, 5)) == [0, 1, 2, 4, 5]
+            assert streams.doors[0].counts.retried == 2
+            found = await read(f"{url}-dead-letters", client, len(letters))
+            assert [one.value for one in found] == letters
+
+    asyncio.run(main())
+
+
+def test_output_that_can_never_be_written_stops_reading_where_no_message_may_be_skipped():
+    real()
+    url, client = new_topic(), "confluent-kafka"
+
+    async def main():
+        await fill(url, client, numbers(6))
+        async with running(marking(url, client, Refused(), on_failure="stop", retries=0)) as streams:
+            await until(lambda: streams.faults)
+            assert values(await read(f"{url}-out", client, 3)) == [0, 1, 2]
+        assert "this header is no text" in str(streams.faults[0])
+
+    asyncio.run(main())
+
+
+@both_clients
+def test_output_that_is_refused_for_a_time_is_written_and_counts_once(client):
+    real()
+    url, header = new_topic(), Refused()
+    header.left = 5
+
+    async def main():
+        await fill(url, client, numbers(6))
+        async with running(marking(url, client, header, retries=9)) as streams:
+            await until(lambda: streams.doors[0].counts.done == 6)
+            assert values(await read(f"{url}-out", client, 6)) == [0, 1, 2, 3, 4, 5]
+            assert streams.doors[0].counts.dead_lettered == 0
+
+    asyncio.run(main())
+
+
 @both_clients
 def test_transaction_that_another_process_ended_is_written_again_and_counts_once(client):
     real()

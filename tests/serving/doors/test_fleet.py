@@ -137,6 +137,17 @@ async def forever(fleet):
     await until(lambda: fleet.is_stopping)
 
 
+def test_fleet_ends_when_nobody_hears_that_it_is_ready():
+    def gone(told):
+        raise BrokenPipeError
+
+    async def main():
+        async with asyncio.timeout(20):
+            return await Fleet([member(WAITS)], drain_seconds=5, on_ready=gone).run()
+
+    assert asyncio.run(main()) == 0
+
+
 def test_what_a_member_tells_later_replaces_what_it_told_before():
     async def during(fleet):
         await until(lambda: fleet.members[0].told == {"done": 5})

@@ -237,6 +237,21 @@ def test_text_that_is_not_in_its_charset_is_400():
         assert ask(server, body=b"\xff\xfe\xfd", headers={"Content-Type": "text/plain"})[0] == 400
 
 
+# The first two would take hours for a large body, the third is not text; names are looked up on disk and then kept.
+@pytest.mark.parametrize("charset", ["idna", "punycode", "hex", "undefined", "no-such-charset"])
+def test_charset_that_no_text_has_is_400(charset):
+    with served(lambda body: body) as server:
+        status, _, answer = ask(server, body=b"a-b", headers={"Content-Type": f"text/plain; charset={charset}"})
+    assert status == 400 and charset in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252", "UTF-16", "koi8-u", "utf-8-sig", "gb18030"])
+def test_text_is_read_in_the_charset_that_it_names(charset):
+    with served(lambda body: body.upper()) as server:
+        headers = {"Content-Type": f"text/plain; charset={charset}"}
+        assert ask(server, body="ab".encode(charset), headers=headers)[2] == b"AB"
+
+
 def test_health_is_answered_for_every_graph():
     with served(raising(ValueError("the graph was asked"))) as server:
         assert ask(server, "GET", "/v2/health/live")[0::2] == (200, b'{"live":true}')
@@ -247,7 +262,8 @@ def test_health_is_answered_for_every_graph():
 def test_door_tells_the_metadata_of_a_graph_without_a_router(path):
     with served(lambda body: body) as server:
         told = json.loads(ask(server, "GET", path)[2])
-    assert told == {"name": "one", "version": millrace.__version__, "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "classification"]
+    assert told == {"name": "one", "version": millrace.__version__, "extensions": extensions}
 
 
 def test_get_with_a_query_goes_to_the_graph_also_at_the_root():

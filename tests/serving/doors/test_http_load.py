@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import aiohttp
@@ -13,7 +14,7 @@ import pytest
 
 import millrace
 from millrace.errors import CannotListen
-from millrace.serving.doors import stopping
+from millrace.serving.doors import http, stopping
 from millrace.serving.doors.http import HttpServer, HttpSettings
 from millrace.serving.doors.http_run import running
 from millrace.serving.doors.queues import MemoryStreams
@@ -162,7 +163,7 @@ class KeptStreams(MemoryStreams):
 
     is_closed = False
 
-    async def close(self):
+    async def close(self, seconds):
         self.is_closed = True
 
 
@@ -210,3 +211,73 @@ def test_idle_connections_do_not_hold_up_the_stop():
         await writer.wait_closed()
 
     asyncio.run(main())
+
+
+def test_busy_connections_end_with_an_answer_when_the_server_stops():
+    last = {}
+
+    async def client(session, url):
+        while True:
+            try:
+                async with session.post(url, json=1) as answer:
+                    last[asyncio.current_task()] = answer.status
+            except aiohttp.ClientConnectorError:  # it asked again, and the port is closed
+                return
+
+    async def clients(url):
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(*(client(session, url) for _ in range(30)))
+
+    with ThreadPoolExecutor(1) as pool:
+        with served(engine_of(lambda body: body)) as server:
+            asking = pool.submit(asyncio.run, clients(server.url))
+            while len(last) < 30:
+                time.sleep(0.01)
+        asking.result(20)
+    assert Counter(last.values()) == {503: 30}
+
+
+def test_request_whose_body_still_comes_when_the_server_stops_is_503():
+    with served(engine_of(lambda body: body)) as server:
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    with connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 503")
+
+
+class EndlessStreams(MemoryStreams):
+    """Streams that can not be closed."""
+
+    async def close(self, seconds):
+        await asyncio.Event().wait()
+
+
+class EndlessStep:
+    async def do(self, body):
+        return body
+
+    async def aclose(self):
+        await asyncio.Event().wait()
+
+
+def test_stop_has_one_deadline_whatever_hangs(monkeypatch, caplog):
+    monkeypatch.setattr(http, "STOP_SECONDS", 0.4)
+    monkeypatch.setattr(http, "STEPS_SECONDS", 0.1)
+
+    async def main():
+        function = millrace.new_function("endless")
+        function.set_topology("flow", engine="async").to(EndlessStep, name="step").respond()
+        engine = make_engine(function, [])[0]
+        server = HttpServer(engine, EndlessStreams(), settings=HttpSettings(port=0))
+        await server.start()
+        began = time.monotonic()
+        await server.stop()
+        return time.monotonic() - began
+
+    assert 0.3 < asyncio.run(main()) < 2
+    assert "the streams were not closed in time" in caplog.text and "the steps" in caplog.text
+
+
+def test_stop_ends_before_a_fleet_ends_the_process_by_force():
+    assert http.STOP_SECONDS < stopping.EXTRA_SECONDS

@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import json
+import os
 import socket
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 
@@ -178,11 +180,41 @@ def test_body_over_the_limit_is_413_however_it_comes_and_the_next_client_is_serv
             assert read_answers(connection, 1)[0][0] == 200
 
 
-@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_compressed_body_is_decompressed(encoding, compress):
+BODY = b'{"x":1}'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)), ("x-gzip", gzip.compress(BODY)), ("GZIP", gzip.compress(BODY)),
+        ("gzip", gzip.compress(BODY[:3]) + gzip.compress(BODY[3:])),  # RFC 1952, 2.2: members one after another
+        ("deflate", zlib.compress(BODY)), ("deflate", zlib.compress(BODY)[2:-4]), ("identity", BODY),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_compressed_body_is_decompressed(encoding, body, is_chunked):
+    header = f"Content-Encoding: {encoding}"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     with served(lambda body: body) as server, connected(server) as connection:
-        connection.sendall(sized(compress(b'{"x":1}'), f"Content-Encoding: {encoding}"))
-        assert read_answers(connection, 1) == [(200, b'{"x":1}')]
+        connection.sendall(post(chunks, header, "Transfer-Encoding: chunked") if is_chunked else sized(body, header))
+        assert read_answers(connection, 1) == [(200, BODY)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "says"),
+    [
+        ("gzip", gzip.compress(BODY)[:-6], "too early"), ("deflate", zlib.compress(BODY)[:-2], "too early"),
+        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), "check"), ("gzip", gzip.compress(BODY) + b"more", "header"),
+        ("deflate", zlib.compress(BODY) + b"more", "more follows"),
+        ("gzip", gzip.compress(b"") * 1_001, "more follows"),
+        ("zstd", b"1", "is not known"), ("gzip, gzip", gzip.compress(gzip.compress(BODY)), "is not known"),
+    ],
+)  # fmt: skip
+def test_compressed_body_that_is_broken_is_400_and_the_connection_serves_on(encoding, body, says):
+    with served(lambda body: body) as server, connected(server) as connection:
+        connection.sendall(sized(body, f"Content-Encoding: {encoding}") + sized(b"1"))
+        (status, error), after = read_answers(connection, 2)
+    assert status == 400 and says in json.loads(error)["error"] and after == (200, b"1")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +255,14 @@ def test_url_or_header_that_is_too_long_is_431_and_is_not_repeated(request_bytes
         connection.sendall(request_bytes)
         ((status, body),) = read_answers(connection, 1)
     assert status == 431 and b"8,190 bytes" in body and b"xx" not in body
+
+
+def test_too_many_headers_are_431():
+    headers = [f"X-{number}: y" for number in range(200)]
+    with served("(event)") as server, connected(server) as connection:
+        connection.sendall(sized(b"1", *headers))
+        ((status, body),) = read_answers(connection, 1)
+    assert status == 431 and b"128" in body
 
 
 @pytest.mark.parametrize("request_bytes", [post(b"{", "Content-Length: 9"), sized(b"no", "Content-Encoding: gzip")])
@@ -308,3 +348,53 @@ def test_stock_path_serves_the_same_where_the_fast_one_does_not_work(monkeypatch
 def test_fast_path_works_with_the_installed_aiohttp():
     with served(lambda body: body) as server:
         assert server.is_fast
+
+
+def until(is_true):
+    end = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@PLAIN_AND_ASYNC
+def test_client_that_sends_no_more_gets_its_answers_and_then_the_end(handler):
+    unusual = sized(b"2", "Expect: 100-continue")
+    for sent, statuses in ((sized(b"1"), 1), (unusual, 2), (sized(b"1") + unusual + sized(b"3"), 4)):
+        with served(handler) as server, connected(server) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection).count(b"HTTP/1.1 ") == statuses
+
+
+def test_client_that_asks_nothing_and_sends_no_more_is_let_go_at_once():
+    with served(echo) as server:
+        for sent in (b"", b"GET / HT", sized(b"12")[:-1]):
+            with connected(server) as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(5)
+                assert read_all(connection) == b""
+
+
+@PLAIN_AND_ASYNC
+@pytest.mark.parametrize("header", ["X: y", "Connection: close", "Expect: 100-continue"])
+def test_client_that_never_reads_its_answer_does_not_keep_the_connection(handler, header):
+    text = b'"%s"' % (b"x" * 20_000_000)
+    with served(handler, keep_alive_seconds=0.1) as server:
+        others = len(os.listdir("/dev/fd"))
+        with connected(server) as connection:
+            connection.sendall(sized(text, header))
+            until(lambda: len(os.listdir("/dev/fd")) == others + 1)  # the client's side is still open
+
+
+@PLAIN_AND_ASYNC
+def test_client_that_reads_slowly_gets_its_whole_answer(handler):
+    text = b'"%s"' % (b"x" * 20_000_000)
+    with served(handler, keep_alive_seconds=0.2) as server, connected(server) as connection:
+        connection.sendall(sized(text))
+        size = 0
+        while size < len(text):
+            time.sleep(0.01)  # the slowness itself
+            size += len(connection.recv(400_000))
+        assert size > len(text)

@@ -15,6 +15,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from millrace.serving.doors.http_port import reserve_port
+
 CODE = """
 import os, time, millrace
 
@@ -74,7 +76,7 @@ def until(is_true, *, seconds=20):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signal_lets_events_finish_refuses_new_ones_and_ends_with_0(tmp_path, workers, number):
     entered, gate = tmp_path / "entered", tmp_path / "gate"
@@ -108,6 +110,30 @@ def test_second_signal_ends_the_process_at_once(tmp_path):
         until(lambda: not is_ready(url))
         process.send_signal(signal.SIGTERM)
         assert process.wait(3) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_terminal_that_closes_may_say_so_twice(tmp_path, workers):
+    entered, gate = tmp_path / "entered", tmp_path / "gate"
+    with served(tmp_path, workers=workers) as (process, url):
+        thread, found = in_background(url, {"entered": str(entered), "gate": str(gate)})
+        until(entered.exists)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: not is_ready(url))
+        process.send_signal(signal.SIGHUP)
+        gate.touch()
+        thread.join(10)
+        assert found and process.wait(10) == 0
+
+
+def test_process_under_nohup_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; a new process inherits it
+    try:
+        with served(tmp_path) as (process, url):
+            process.send_signal(signal.SIGHUP)
+            assert ask(url) and is_ready(url) and process.poll() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _ask_in_vain(url, body):
@@ -166,6 +192,15 @@ def test_port_that_other_workers_share_is_taken_too(tmp_path):
         port = int(url.rpartition(":")[2])
         with served(tmp_path, workers=2, port=port) as (second, _):
             assert second.wait(10) == 1
+
+
+def test_port_of_a_server_that_has_just_ended_can_be_shared():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            listener.accept()[0].close()  # the side that ends first is remembered for a minute
+            assert client.recv(1) == b""
+    reserve_port("127.0.0.1", port).close()
 
 
 def test_worker_that_can_not_start_ends_the_command_with_its_reason(tmp_path):

@@ -126,7 +126,7 @@ def test_steps_before_the_model_see_arrays_in_a_normal_body():
 def test_client_reads_health_metadata_and_readiness():
     with served(Sums) as server, client_of(server) as client:
         assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("m")
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
         assert client.get_model_metadata("m")["name"] == "m"
         assert not client.is_model_ready("other")
 
@@ -159,6 +159,7 @@ def test_wrong_inputs_are_422_and_the_next_request_is_served(inputs, says):
     [
         (b"{}", "x", 400, "Inference-Header-Content-Length"),
         (b"{}", "99", 400, "99"),
+        (b"{}", "9" * 5_000, 400, "999"),
         (b"[1]", "3", 400, "object"),
         (b"{]", "2", 400, "JSON"),
         (b'{"inputs":[]}abc', "13", 422, "inputs"),
@@ -186,9 +187,57 @@ def test_unknown_model_version_operation_or_path_is_404(path, status):
         assert error_of(server, b'{"inputs": [[1]]}', path=path)[0] == status
 
 
-def test_get_on_infer_is_405():
-    with served(Sums) as server:
-        assert error_of(server, None, path="/v2/models/m/infer")[0] == 405
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [("/v2/models/m/infer", "GET", "POST, PUT"), ("/v2", "POST", "GET, HEAD"), ("/v2", "TRACE", "GET, HEAD, POST")],
+)
+def test_wrong_method_is_405_and_names_those_that_are_allowed(path, method, allowed):
+    with served(Sums) as server, pytest.raises(HTTPError) as refused:
+        urlopen(Request(f"{server.url}{path}", method=method))
+    with refused.value as error:
+        assert error.code == 405 and error.headers["Allow"].startswith(allowed)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("array", "datatype", "classes"),
+    [
+        # The example of Triton's page on the extension, and values by hand.
+        (np.array([[1, 5, 10, 4]], np.float32), "FP32", [[b"10.000000:2", b"5.000000:1"]]),
+        (np.array([[0, 255], [7, 7]], np.uint8), "UINT8", [[b"255:1", b"0:0"], [b"7:0", b"7:1"]]),
+        (np.array([-(2**63), 2**63 - 1, 0]), "INT64", [b"9223372036854775807:1", b"0:2"]),
+        (np.array([[0.5, np.nan, -np.inf]]), "FP64", [[b"0.500000:0", b"-inf:2"]]),
+        (np.array([[3.0], [4.0]]), "FP64", [[b"3.000000:0"], [b"4.000000:0"]]),
+    ],
+)
+def test_classes_are_the_highest_values_with_their_indices(array, datatype, classes, binary):
+    wanted = [triton.InferRequestedOutput("output-0", binary_data=binary, class_count=2)]
+    with served(Echo) as server, client_of(server) as client:
+        found = client.infer("m", [tensor("x", array, datatype, binary=True)], outputs=wanted).as_numpy("output-0")
+    assert np.vectorize(lambda one: one if binary else one.encode())(found).tolist() == classes
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"classification": 0}, "1 or more"), ({"classification": "2"}, "1 or more"),
+        ({"classification": True}, "true"), ({"classification": 1}, "no numbers"),
+        ({"shared_memory_region": "r"}, "shared memory"),
+    ],
+)  # fmt: skip
+def test_output_that_can_not_be_had_so_is_422(parameters, says):
+    body = {"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}
+    body["outputs"] = [{"name": "y", "parameters": parameters}]
+    with served(Echo) as server:
+        status, error = error_of(server, json.dumps(body).encode())
+    assert status == 422 and says in error
+
+
+def test_input_in_shared_memory_is_422_and_says_so():
+    tensor = {"name": "x", "shape": [1], "datatype": "FP32", "parameters": {"shared_memory_region": "r"}}
+    with served(Echo) as server:
+        status, error = error_of(server, json.dumps({"inputs": [tensor]}).encode())
+    assert status == 422 and "shared memory" in error
 
 
 @pytest.mark.parametrize("header", ["Inference-Header-Content-Length", "inference-header-content-length"])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import millrace
-from millrace.errors import RequestFailed
+from millrace import MockEvent
+from millrace.errors import BadRequest, RequestFailed
 from millrace.serving.doors.http import HttpSettings
 from millrace.serving.doors.http_run import running
 from millrace.serving.functions.runtime import make_engine
@@ -104,3 +105,49 @@ def test_failure_of_another_server_is_said_once():
         with outer.to_mock_server() as asking, pytest.raises(RequestFailed) as failed:
             asking.test()
     assert str(failed.value).startswith("failed (500): step 'x' of graph 'inner' failed: KeyError")
+
+
+@pytest.mark.parametrize("array", [np.array([b"a"]), np.array([1 + 2j])], ids=["bytes", "complex"])
+def test_an_array_that_json_can_not_say_is_an_answer_of_500_as_over_http(array):
+    with answers({"outputs": array}) as server:
+        answer = server.test(silent=True)
+        with pytest.raises(RequestFailed, match=r"\(500\): the graph's answer, a dict, can not be sent as JSON"):
+            asyncio.run(server.atest())
+    assert (answer.status_code, b"can not be sent as JSON" in answer.body) == (500, True)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("kind", [ValueError, BadRequest])
+def test_an_error_with_a_text_that_utf8_can_not_say_is_an_answer(kind, verbose):
+    def broken(body):
+        raise kind("no file '\udcff'")
+
+    function = millrace.new_function("f", kind="serving")
+    function.set_topology("flow").to(broken, name="x").respond()
+    with function.to_mock_server() as server:
+        server.context.verbose = verbose
+        answer = server.test(body=1, silent=True)
+        with pytest.raises(RequestFailed, match=r"no file '\\udcff'"):
+            server.test(body=1)
+    assert json.loads(answer.body)["error"].endswith(r"no file '\udcff'")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (millrace.Response(body=object()), "an object, can not be sent as JSON"),
+        (millrace.Response(status_code="200"), "can not be sent: '200' is no status of an answer"),
+        (millrace.Response(status_code=1000), "can not be sent: 1000 is no status of an answer"),
+        (millrace.Response({"a": "x\ny"}, "x"), "can not be sent: the header 'a'"),
+        (millrace.Response(body="\ud800"), "can not be sent: the answer can not be written in the charset"),
+    ],
+    ids=["body", "text status", "status", "header", "charset"],
+)
+def test_a_response_that_can_not_be_sent_is_500_as_over_http(answer, words):
+    with answers(answer) as server:
+        for get_body in (True, False):
+            refused = server.test(silent=True, get_body=get_body)
+            assert refused.status_code == 500 and words in json.loads(refused.body)["error"]
+        assert server.run(MockEvent()).status_code == 500
+        with pytest.raises(RequestFailed, match=words):
+            server.test()

@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+import shutil
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
 
+import pytest
+
 import millrace
 from millrace.queues.address import open_queue
-from millrace.queues.base import Commit, Settings
+from millrace.queues.base import Commit, Settings, TopicGone
 from millrace.queues.message import Message
 from millrace.serving.doors.consumer import StreamDoor
 from millrace.serving.doors.ladder import Policy
@@ -368,3 +371,14 @@ def test_nothing_is_kept_of_messages_that_are_done(tmp_path):
             return [(share.lanes, share.running, share.in_flight) for share in door._shares.values()]
 
     assert asyncio.run(main()) == [({}, {}, 0)]
+
+
+def test_door_of_a_topic_that_was_deleted_ends_and_says_so(tmp_path):
+    async def main():
+        async with reading(f"log://{tmp_path}/q", lambda body: body, messages=numbers(3)) as (door, _, task):
+            await until(lambda: door.counts.done == 3)
+            shutil.rmtree(tmp_path / "q")
+            with pytest.raises(TopicGone, match="was deleted"):
+                await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())

@@ -1,12 +1,14 @@
 """What a queue step means where it is real: addresses, groups, policies, secrets; wrong settings are errors early."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 import millrace
 from millrace.errors import GraphError
-from millrace.queues.address import BACKENDS
+from millrace.queues.address import BACKENDS, queue_at
+from millrace.serving.cli.queue_options import address
 from millrace.serving.doors.ladder import Policy
 from millrace.serving.doors.queue_steps import readers_of
 from millrace.serving.doors.wiring import POLICY, STREAM, Wiring
@@ -29,6 +31,21 @@ def wire(wiring=None, **settings):
 def test_queue_without_an_address_is_a_log_in_the_folder_and_in_memory_without_one(tmp_path):
     assert wire(Wiring("shop", folder=tmp_path)).url == f"log://{tmp_path}/orders"
     assert wire(Wiring("shop")).url == "memory://shop.orders"
+
+
+@pytest.mark.parametrize("folder", [Path("/var/streams"), None], ids=["log", "memory"])
+def test_queues_of_different_names_are_never_one_stream(folder):
+    names = ["orders", "заказы", "счета", "a b", "a.b", "a?b", "..", ".", "orders."]
+    urls = [wire(Wiring("shop", folder=folder), path=name).url for name in names]
+    assert len(set(urls)) == len(names)
+    assert urls[1] == (f"log://{folder}/заказы" if folder else "memory://shop.заказы")
+    assert all(Path(url.removeprefix("log://")).parent == folder for url in urls if folder)
+
+
+def test_folder_whose_name_has_signs_of_addresses_is_that_folder(tmp_path):
+    url = wire(Wiring("shop", folder=tmp_path / "shop #2? 100%25")).url
+    assert queue_at(url).path == tmp_path / "shop #2? 100%25" / "orders"
+    assert queue_at(address(f"{tmp_path}/shop #2? 100%25/orders")).path == queue_at(url).path
 
 
 def test_bare_path_is_a_topic_of_the_brokers_that_are_named(tmp_path):
@@ -118,6 +135,7 @@ def test_names_that_a_queue_step_takes_are_those_that_are_understood():
 @pytest.mark.parametrize("settings, text", [
     ({"trigger_args": {"retires": 3}}, r"queue 'orders' has no setting 'retires'; did you mean 'retries'\?"),
     ({"ordering": "keys"}, r"ordering='keys' is none of partition, key, none; did you mean 'key'\?"),
+    ({"drain_seconds": float("nan")}, r"drain_seconds=nan is no number of 0 or more"),
     ({"path": "kafak://broker/orders"}, r"there are no queues 'kafak://'; did you mean 'kafka'\?"),
     ({"path": "kafka://broker/a b"}, "can not be the name of a topic"),
     ({"shards": 0}, "shards=0 must be a whole number over 0"),

@@ -248,3 +248,38 @@ def test_lone_event_before_a_responder_is_answered_although_its_batch_is_not_ful
         clock.wait_for_timers()
         clock.advance(1.0)
         assert asked.result(10) == 7
+
+
+def test_a_batch_object_holds_nothing_of_another_server():
+    kept = []
+    function = millrace.new_function("f", kind="serving")
+    graph = function.set_topology("flow", engine="async")
+    graph.to(Batch(max_events=2), name="two").to(name="keep", handler=kept.append)
+    with function.to_mock_server() as one, function.to_mock_server() as other:
+        one.test(body=1)
+        deadline = time.monotonic() + 10
+        while one.engine.holds[0].count < 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        other.test(body=-1)
+    assert sorted(kept) == [[-1], [1]]
+
+
+def test_a_batch_object_in_two_places_is_two_batches():
+    kept = []
+    function = millrace.new_function("f", kind="serving")
+    graph, batch = function.set_topology("flow", engine="async"), Batch(max_events=2)
+    for name in ("left", "right"):
+        graph.add_step(batch, name=name, after="")
+    graph.add_step(name="keep", handler=kept.append, after=["left", "right"])
+    with function.to_mock_server() as server:
+        server.test(body=1)
+    assert kept == [[1], [1]]
+
+
+def test_a_batch_object_stays_as_it_was_made():
+    batch = Batch(max_events=2)
+    function = millrace.new_function("f", kind="serving")
+    function.set_topology("flow", engine="async").to(batch, name="two").respond()
+    with function.to_mock_server() as server:
+        server.test(body=1)
+    assert (batch.flush_after_seconds, batch.next_deadline(), batch.flush()) == (None, None, [])

@@ -317,3 +317,16 @@ def test_plain_branch_does_not_wait_for_what_a_slow_one_waits_for(responds):
         server.engine.thread.loop.call_soon_threadsafe(release.set)
         asked.join(10)
     assert came
+
+
+def test_a_merge_object_joins_for_each_server_by_itself():
+    function = millrace.new_function("f", kind="serving")
+    graph, merge = function.set_topology("flow", engine="async"), Merge(key_path="user")
+    for name in ("left", "right"):
+        graph.add_step(name=name, handler="(event)", after="")
+    graph.add_step(merge, name="both", after=["left", "right"]).respond()
+    body = {"user": 1}
+    with function.to_mock_server() as one, function.to_mock_server() as other:
+        assert (one.test(body=body), other.test(body=body)) == ([body, body], [body, body])
+        assert one.engine.holds[0].step is not other.engine.holds[0].step
+    assert (merge.open_joins, merge.flush()) == (0, [])

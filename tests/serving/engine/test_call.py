@@ -1,6 +1,7 @@
 """How a step's class is built and called: what it may ask for, and what it is told."""
 
 import functools
+import operator
 
 import pytest
 
@@ -194,3 +195,9 @@ def test_a_handler_that_can_not_be_called_with_the_body_alone_is_refused_before_
 def test_a_handler_that_needs_more_is_welcome_when_the_rest_has_values_already():
     assert run(2, {"handler": functools.partial(lambda body, by: body * by, by=3)}) == 6
     assert run(2, {"handler": lambda body, by=4: body * by}) == 8
+
+
+def test_an_object_that_takes_no_name_is_a_step_without_one():
+    function = millrace.new_function("f", kind="serving")
+    function.set_topology("flow").to(operator.itemgetter("x")).respond()
+    assert function.to_mock_server().test(body={"x": 5}) == 5

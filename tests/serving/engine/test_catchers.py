@@ -390,3 +390,20 @@ def test_errors_in_many_threads_each_reach_their_caller():
             caller.join(deadline - time.monotonic())
     assert all(f"no n{number}\\" in text.decode() or f"no n{number}" in text.decode() for number, text in texts)
     assert len(texts) == 20
+
+
+@ENGINES
+def test_an_exception_whose_text_breaks_is_told_with_its_step_and_can_be_caught(engine):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    def mute(body):
+        raise Mute
+
+    function, start = flow(engine)
+    start.to(name="broken", handler=mute).respond()
+    with function.to_mock_server() as server, pytest.raises(RequestFailed, match=r"broken.*: Mute: \(its text"):
+        server.test(body=1)
+    function.spec.graph.error_handler(name="all", handler="('caught')")
+    assert function.to_mock_server().test(body=1) == "caught"

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import threading
 import time
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -385,3 +388,40 @@ def test_thread_step_sees_the_context_variables_of_its_event():
     graph.to(name="set", handler=set_name).to(name="get", handler=lambda _: name.get(), execution="thread").respond()
     with function.to_mock_server() as server:
         assert [server.test(body="ann"), server.test(body="bob")] == ["ann", "bob"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc on this system")
+def test_a_worker_that_died_while_idle_is_replaced_and_leaves_no_pipe():
+    function, graph = flow()
+    graph.to(name="pid", handler=lambda body: os.getpid(), execution="process", max_in_flight=1).respond()
+    with function.to_mock_server() as server:
+        first, pipes = server.test(), len(os.listdir("/proc/self/fd"))
+        os.kill(first, 9)
+        until(lambda: Path(f"/proc/{first}/stat").read_text().split()[2] == "Z")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert server.test() != first
+            gc.collect()
+        assert ([str(one.message) for one in told], len(os.listdir("/proc/self/fd"))) == ([], pipes)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_each_try_gets_the_body_that_the_event_came_with(is_async):
+    seen = []
+
+    def parse(event):
+        seen.append(event.body)
+        event.body = int(event.body)
+        if len(seen) < 3:
+            raise ConnectionError
+        return event
+
+    async def later(event):
+        return parse(event)
+
+    function, graph = flow()
+    step = later if is_async else parse
+    graph.to(step, "parse", full_event=True, retries=2, backoff_seconds=0, input_path="n", result_path="n").respond()
+    with function.to_mock_server() as server:
+        assert server.test(body={"n": "7"}) == {"n": 7}
+    assert seen == ["7", "7", "7"]

@@ -71,3 +71,9 @@ def test_nothing_of_an_expression_runs_before_an_event_comes(tmp_path):
     file = tmp_path / "made"
     compile_expression(f"(event), (open({str(file)!r}, 'w'))", step="s")
     assert not file.exists()
+
+
+@pytest.mark.parametrize("text", ["(await event)", f"({'-' * 5000}1)"], ids=["await", "too deep"])
+def test_what_only_the_compiler_refuses_is_an_error_that_names_the_step(text):
+    with pytest.raises(GraphError, match=r"step 's': the expression .* is not Python"):
+        compile_expression(text, step="s")

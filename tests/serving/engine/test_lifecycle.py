@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -383,3 +384,31 @@ def test_clock_that_is_advanced_after_close_does_nothing():
     clock.wait_for_timers()
     server.close()
     clock.advance(10)
+
+
+FORKS = """
+import os, millrace
+
+async def add(body):
+    return body + 1
+
+function = millrace.new_function("forks")
+function.set_topology("flow").to(name="add", handler=add).respond()
+server = function.to_mock_server()
+print(server.test(body=1), flush=True)
+if os.fork() == 0:
+    print(server.test(body=1, silent=True).body.decode(), function.to_mock_server().test(body=2), flush=True)
+    server.close()
+    raise SystemExit
+os.wait()
+print(server.test(body=3))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_server_that_was_made_before_a_fork_says_so_and_does_not_hang():
+    lines = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.splitlines()
+    assert (lines[0], lines[2]) == ("2", "4")
+    assert lines[1].endswith('make another one in this process"} 3')

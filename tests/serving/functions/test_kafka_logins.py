@@ -101,6 +101,8 @@ def test_login_that_queues_do_not_have_is_an_error_that_names_the_queue(given, w
 def test_deployed_functions_log_in_and_the_password_is_in_no_file_of_theirs(tmp_path):
     login = {"sasl": {"enable": True, "user": "ann", "password": WORD}, "secretPath": "/etc/kafka"}
     function = shop(trigger=login, trigger_args={"sasl_user": "ann", "sasl_pass": WORD})
+    function.spec.volumes = [{"name": "k", "secret": {"secretName": "kafka"}}]
+    function.spec.volume_mounts = [{"name": "k", "mountPath": "/etc/kafka"}]
     secrets = {"IN_SASL_PASSWORD": "kafka/in", "ORDERS_SASL_PASSWORD": "kafka/orders"}
     function.with_secrets("kubernetes", secrets).export("nuclio", str(tmp_path / "out"))
     texts = [file.read_text() for file in (tmp_path / "out").rglob("*") if file.is_file()]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -251,7 +253,8 @@ child.add_trigger("tick", {"kind": "cron", "interval": "50ms", "body": "tick"})
 
 
 def test_child_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path):
-    with running(tmp_path, CHAIN) as up:
+    code = CHAIN.replace('"orders"', '"orders", options={"lease_timeout_seconds": 1}')  # the dead one is waited for
+    with running(tmp_path, code) as up:
         until(lambda: up.pids("child"))
         first = up.pids("child")["child/0"]
         up.send(*range(5))
@@ -292,7 +295,8 @@ def work(event):
 
 @pytest.mark.parametrize("is_stuck", [False, True], ids=["idle", "stuck in a step"])
 def test_children_end_when_the_supervisor_is_killed(tmp_path, is_stuck):
-    code = CHAIN.replace('note("seen")', 'lambda event: until("never")')
+    soon = "from millrace.serving.doors import stopping\nstopping.EXTRA_SECONDS = 0.5\n"
+    code = soon + CHAIN.replace('note("seen")', 'lambda event: until("never")')
     with running(tmp_path, code, "--drain-seconds", "0.1") as up:
         until(lambda: up.pids("child") and up.pids("demo"))
         pids = [*up.pids("child").values(), *up.pids("demo").values()]
@@ -388,3 +392,31 @@ def test_stream_that_can_not_be_opened_is_said_in_one_line(tmp_path):
     status, lines = failed(tmp_path, "function.py", "--port", "0", "--status-seconds", "0")
     said = [line for line in lines if "'orders' can not be opened: log://" in line]
     assert status == 1 and 1 <= len(said) <= 2 and not any("Traceback" in line for line in lines)
+
+
+def test_up_whose_output_nobody_reads_ends_without_a_traceback(tmp_path):
+    (tmp_path / "function.py").write_text(CHAIN)
+    command = f"{sys.executable} -m millrace up function.py --port 0 --status-seconds 0.2 | head -1"
+    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 40}
+    ended = subprocess.run(command, shell=True, check=False, **options)
+    assert ended.stdout.startswith("demo is up") and ended.stderr == ""
+
+
+def test_child_whose_stream_was_deleted_is_started_again_and_its_parent_answers_503(tmp_path):
+    with running(tmp_path, CHAIN) as up:
+        shutil.rmtree(tmp_path / ".millrace" / "streams" / "orders")
+        until(lambda: "was deleted" in up.text and "starting another" in up.text)
+        with pytest.raises(HTTPError, match="503"):
+            up.send({"n": 1})
+
+
+@pytest.mark.parametrize("code", [
+    CHAIN.replace('"orders")', '"orders", path="memory://orders")'),
+    CHAIN.replace('"orders")', '"orders", dead_letters="memory://bad")'),
+    CHAIN + 'function.add_trigger("in", {"kind": "stream", "url": "memory://in"})',
+])  # fmt: skip
+def test_queue_in_the_memory_of_one_of_several_processes_is_refused(tmp_path, code):
+    with running(tmp_path, code) as up:
+        assert up.process.wait(20) == 1
+        up.reader.join(5)
+        assert re.fullmatch(r"millrace: '\w+': memory://\w+ is in the memory of one process, .*log:///.*\n", up.text)

@@ -319,3 +319,30 @@ def test_steps_and_graphs_say_in_one_short_line_what_they_are():
 def test_a_class_given_as_a_finished_route_is_told_where_it_belongs():
     with pytest.raises(GraphError, match=r"^the router, route 'a': .* not a str; .* given as class_name="):
         RouterStep().add_route("a", "*millrace.serving.VotingEnsemble")
+
+
+@pytest.mark.parametrize("on", ["step", "graph"])
+def test_before_of_a_catcher_may_name_a_step_that_is_added_later(on):
+    graph = FlowStep()
+    if on == "graph":
+        graph.error_handler(name="fix", handler="(event)", before="b")
+    start = graph.to(name="a", handler="(event)")
+    if on == "step":
+        start.error_handler(name="fix", handler="(event)", before="b")
+    start.to(name="b", handler="(event)")
+    assert after(graph) == {"a": [], "b": ["a", "fix"], "fix": []}
+
+
+def test_to_takes_an_after_that_says_the_same_and_no_other_place():
+    start = FlowStep().to(name="a", handler="(event)")
+    assert start.to(name="b", handler="(event)", after="a").after == ["a"]
+    with pytest.raises(GraphError, match=r"step 'c': to\(\) adds a step after 'a'.* are for graph.add_step"):
+        start.to(name="c", handler="(event)", after="b")
+    with pytest.raises(GraphError, match=r"step 'd': to\(\) adds a step after 'a'"):
+        start.to(name="d", handler="(event)", before="b")
+
+
+@pytest.mark.parametrize("field", ["input_path", "result_path", "function"])
+def test_a_path_or_function_that_is_no_text_is_refused(field):
+    with pytest.raises(GraphError, match=f"step 'a': {field}=5 must be a text"):
+        FlowStep().to(name="a", handler="(event)", **{field: 5})

@@ -355,3 +355,21 @@ def test_five_thousand_steps_are_compiled_in_seconds_and_run():
     server = function.to_mock_server()
     assert time.process_time() - began < 8
     assert server.test(body=0) == 5_000
+
+
+def test_a_catcher_before_a_step_that_is_never_added_is_found():
+    graph = FlowStep(name="shop")
+    graph.to(name="a", handler="(event)").error_handler(name="fix", handler="(event)", before="bb")
+    graph["a"].to(name="b", handler="(event)")
+    assert words(graph) == [
+        "graph 'shop': before= of catcher 'fix' names 'bb', which is no step of this flow; did you mean 'b'?"
+    ]
+    del graph["fix"]
+    graph["a"].on_error = None
+    assert words(graph) == []
+
+
+def test_a_step_that_was_renamed_in_place_is_found():
+    graph = FlowStep(name="shop")
+    graph.to(name="a", handler="(event)").name = "b"
+    assert words(graph) == ["graph 'shop': the step 'a' is named 'b'; give it its name when it is added"]

@@ -245,6 +245,7 @@ def test_before_of_an_error_step_that_names_nothing_is_found():
         ({"kind": "taks"}, "step 'x' is of unknown kind 'taks'; did you mean 'task'"),
         ({"kind": "queue", "shard": 2}, "did you mean 'shards'"),
         ({"options": {"retry": 2}}, "there is no step option 'retry'; did you mean 'retries'"),
+        ({"kind": ["task"]}, "is of unknown kind"),
         ({"options": {"retries": -1}}, "retries=-1 must be a whole number of 0 or more"),
         ({"class_args": [1]}, r"step 'x': class_args must be a mapping, not \[1\]"),
         ({"after": [1]}, "step 'x': after must be a list of names"),
@@ -280,3 +281,10 @@ def test_two_steps_of_one_name_in_yaml_are_refused_with_the_line():
 def test_a_text_that_is_no_function_is_refused(text, words):
     with pytest.raises(SpecError, match=words):
         load_yaml(text, source="f.yaml")
+
+
+def test_before_of_a_catcher_that_names_nothing_yet_is_not_lost_in_the_text():
+    graph = FlowStep()
+    graph.to(name="a", handler="(event)").error_handler(name="fix", handler="(event)", before="later")
+    with pytest.raises(UnknownStep, match="before of step 'fix' names 'later'"):
+        root_from_dict(to_dict(graph))

@@ -62,7 +62,7 @@ def test_the_url_says_which_model_answers(path, fields, expected):
 @pytest.mark.parametrize("path", ["/", "/v2", "/v2/", "/v2/health", "/v2/health/"])
 def test_metadata_is_answered_to_get_and_to_nothing_else(path):
     server = served()
-    metadata = {"name": "ModelRouter", "version": "v2", "extensions": ["binary_tensor_data"]}
+    metadata = {"name": "ModelRouter", "version": "v2", "extensions": ["binary_tensor_data", "classification"]}
     assert server.test(path, method="GET") == metadata
     if path != "/":
         assert server.test(path, {"inputs": [1]}, silent=True).status_code == 405

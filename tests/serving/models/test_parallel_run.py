@@ -133,3 +133,15 @@ def test_it_is_a_step_of_a_flow():
     router.add_route("triple", handler=lambda body: {"triple": body["x"] * 3})
     with function.to_mock_server() as server:
         assert server.test("/", {"x": 5}) == 5 + 10 + 15
+
+
+@pytest.mark.parametrize("router", ["*ParallelRun", "*VotingEnsemble"])
+def test_a_router_that_asks_in_threads_is_a_step_of_the_sync_engine(router):
+    function = millrace.new_function("parallel", kind="serving")
+    graph = function.set_topology("flow", engine="sync")
+    step = graph.to(name="first", handler="(event)").to(router, name="router")
+    for name in ("a", "b"):
+        step.add_route(name, handler="({'outputs': [1]})")
+    function.validate()
+    with function.to_mock_server() as server:
+        assert server.test("/", {"inputs": [5]})["outputs"] == [1]
