@@ -269,7 +269,7 @@ def test_sink_keeps_messages_in_order_while_its_stream_is_away_and_says_so_once(
         for message in numbered[1:]:
             one.put(message)
             await asyncio.sleep(0)
-        await one.close()
+        await one.close(5)
 
     asyncio.run(main())
     assert stream.kept == numbered
@@ -283,7 +283,7 @@ def test_sink_whose_stream_stays_away_keeps_the_last_ten_thousand_and_counts_the
             one.put(Message(b"%d" % n))
         assert one.lost == 7
         one.start()
-        await one.close()
+        await one.close(5)
 
     asyncio.run(main())
     assert "log:///errors: 10007 messages were not written" in caplog.text
