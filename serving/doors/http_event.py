@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
+from ...errors import BadRequest
 from ..engine.messages import JSON
 from ..models.headers import BINARY_HEADER
 from .front import EVENT_ID_HEADER, EVENT_PATH_HEADER, parse_body
@@ -24,7 +25,7 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> Reques
 
     :param target: the request target as it came: path and query
     :param raw: the body, decompressed
-    :raises BadRequest: the body is not what its headers say
+    :raises BadRequest: the body is not what its headers say, or the event's id is no text
     :raises InvalidInput: a binary tensor in it is not what the JSON says
 
     >>> event = make_event("GET", "/items/a%20b?size=3&size=4", CIMultiDict(), b"")
@@ -47,7 +48,10 @@ def make_event(method: str, target: str, headers: Headers, raw: bytes) -> Reques
         path, query = split_target(target)
     # A copy, because the original can be neither changed nor pickled.
     named: Any = headers.copy()
-    event = RequestEvent(body, content_type, named, method, path, headers.get(_EVENT_ID), HTTP)
+    event_id = headers.get(_EVENT_ID)
+    if event_id is not None and not event_id.isascii():
+        raise BadRequest(f"the header {EVENT_ID_HEADER} holds bytes that are no ASCII; leave it out for an id of ours")
+    event = RequestEvent(body, content_type, named, method, path, event_id, HTTP)
     if query:
         event.query_string = query
     if _EVENT_PATH in headers and path == "/":

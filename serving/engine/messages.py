@@ -55,16 +55,27 @@ def to_message(event: Event, body: Any, *, full_event: bool, queue: str) -> Mess
             ) from error
     headers = {CONTENT_TYPE: content_type, EVENT_ID: event.id}
     if event.headers:
-        headers |= {name: str(event.headers[name]) for name in TRACE if name in event.headers}
+        traces = {name: str(event.headers[name]) for name in TRACE if name in event.headers}
+        headers |= {name: text for name, text in traces.items() if text.isascii()}
     if full_event:
         headers |= {f"millrace-{name}": str(getattr(event, name) or "") for name in FULL_EVENT_FIELDS}
-        headers[HEADERS] = dumps({str(key): str(value) for key, value in event.headers.items()}).decode()
+        headers[HEADERS] = dumps({str(key): _header_text(value) for key, value in event.headers.items()}).decode()
     if event.key in ("", None):
         return Message(value, headers=headers)
     if isinstance(event.key, bytes):
         return Message(value, key=event.key, headers=headers)
     headers[KEY] = str(event.key)
     return Message(value, key=headers[KEY].encode(), headers=headers)
+
+
+def _header_text(value: object) -> str:
+    """A header's value; bytes that are no UTF-8 are read as Latin-1, as HTTP did at first."""
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text
 
 
 def body_of(message: Message, content_type: str | None = None) -> Any:

@@ -222,6 +222,7 @@ def test_compressed_body_that_is_broken_is_400_and_the_connection_serves_on(enco
     [
         sized(b"no gzip", "Content-Encoding: gzip"),
         sized(b"1", "Content-Encoding: snappy"),
+        sized(b"1", "MLRUN-EVENT-ID: caf\u00e9"),
         sized(b"1", "Expect: a miracle"),
         post(b"zz\r\n", "Transfer-Encoding: chunked"),
         b"NONSENSE" + END,
