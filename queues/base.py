@@ -128,6 +128,11 @@ class Settings:
     :param options: the backend's own settings, by name; an unknown one is an error. They may hold passwords, and are
         not in the `repr`
     :param must_exist: whether a topic that does not exist is :class:`TopicNotFound`, instead of being made
+
+    >>> import asyncio
+    >>> from millrace.queues import open_queue
+    >>> asyncio.run(open_queue("memory://in-four-parts", Settings(partitions=4))).partitions
+    4
     """
 
     partitions: int | None = None
@@ -145,6 +150,15 @@ class Queue(ABC):
     """One topic. All methods are called on one event loop.
 
     :ivar url: its address
+
+    >>> import asyncio
+    >>> from millrace.queues import open_queue
+    >>> async def written_and_read():
+    ...     async with await open_queue("memory://orders", Settings(partitions=1)) as queue:
+    ...         await queue.append([Message(b"one"), Message(b"two")])
+    ...         return [message.value for message in await queue.read(0, 0)]
+    >>> asyncio.run(written_and_read())
+    [b'one', b'two']
     """
 
     url: str
@@ -250,7 +264,19 @@ class Queue(ABC):
 
 
 class Consumer(ABC):
-    """A member of a group, that reads the partitions assigned to it."""
+    """A member of a group, that reads the partitions assigned to it.
+
+    >>> import asyncio
+    >>> from millrace.queues import open_queue
+    >>> async def consumed():
+    ...     async with await open_queue("memory://clicks") as queue, queue.consumer("counters") as consumer:
+    ...         await queue.append([Message(b"one")])
+    ...         (message,) = await consumer.poll()
+    ...         await consumer.commit({message.partition: Commit(message.offset + 1)})
+    ...         return message.value
+    >>> asyncio.run(consumed())
+    b'one'
+    """
 
     @property
     @abstractmethod

@@ -26,7 +26,7 @@ def test_examples_of_the_module_are_true(name, tmp_path, monkeypatch):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("package", ["millrace", "millrace.serving", "millrace.steps"])
+@pytest.mark.parametrize("package", ["millrace", "millrace.queues", "millrace.serving", "millrace.steps"])
 def test_public_classes_and_functions_have_examples(package):
     module = importlib.import_module(package)
     public = [getattr(module, name) for name in module.__all__]
