@@ -40,14 +40,16 @@ sys.exit(serve(sys.argv[1], port=int(sys.argv[2]), workers=int(sys.argv[3]), dra
 
 
 @contextmanager
-def served(tmp_path, *, workers=1, port=0, code=CODE):
-    """The process and its URL, once it serves."""
+def served(tmp_path, *, workers=1, port=0, code=CODE, hang_up=signal.SIG_DFL):
+    """The process and its URL, once it serves; it inherits what SIGHUP does."""
     file = tmp_path / "function.py"
     file.write_text(code)
+    before = signal.signal(signal.SIGHUP, hang_up)
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, file, str(port), str(workers)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    signal.signal(signal.SIGHUP, before)
     try:
         line = process.stdout.readline()
         yield process, line.partition(" on ")[2].partition(" ")[0]
@@ -127,13 +129,9 @@ def test_terminal_that_closes_may_say_so_twice(tmp_path, workers):
 
 
 def test_process_under_nohup_outlives_its_terminal(tmp_path):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; a new process inherits it
-    try:
-        with served(tmp_path) as (process, url):
-            process.send_signal(signal.SIGHUP)
-            assert ask(url) and is_ready(url) and process.poll() is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with served(tmp_path, hang_up=signal.SIG_IGN) as (process, url):
+        process.send_signal(signal.SIGHUP)
+        assert ask(url) and is_ready(url) and process.poll() is None
 
 
 def _ask_in_vain(url, body):
