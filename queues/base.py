@@ -154,7 +154,7 @@ class Queue(ABC):
     >>> import asyncio
     >>> from millrace.queues import open_queue
     >>> async def written_and_read():
-    ...     async with await open_queue("memory://orders", Settings(partitions=1)) as queue:
+    ...     async with await open_queue("memory://written-and-read", Settings(partitions=1)) as queue:
     ...         await queue.append([Message(b"one"), Message(b"two")])
     ...         return [message.value for message in await queue.read(0, 0)]
     >>> asyncio.run(written_and_read())
@@ -269,7 +269,7 @@ class Consumer(ABC):
     >>> import asyncio
     >>> from millrace.queues import open_queue
     >>> async def consumed():
-    ...     async with await open_queue("memory://clicks") as queue, queue.consumer("counters") as consumer:
+    ...     async with await open_queue("memory://consumed") as queue, queue.consumer("counters") as consumer:
     ...         await queue.append([Message(b"one")])
     ...         (message,) = await consumer.poll()
     ...         await consumer.commit({message.partition: Commit(message.offset + 1)})
